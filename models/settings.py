@@ -1,0 +1,154 @@
+"""The one home of settings, and the only reader of the environment.
+
+Every field is read from the environment variable of its own name in capitals, or from `.env` in the working
+directory; the environment wins. `.env.example` lists them all and a test holds the two lists together.
+"""
+
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode]
+Words = Annotated[tuple[str, ...], NoDecode]
+
+JWT_KEY_BYTES_MIN = 32
+
+
+class Settings(BaseSettings):
+    """All settings; units are the last word of a name."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    # What this installation is: `make run` sets demo; production refuses unsafe settings at start.
+    environment: Literal["demo", "development", "production"] = "development"
+
+    # Where things stand.
+    database_url: str = Field(default="", description="postgresql://user:password@host:port/name")
+    redis_url: str = Field(default="", description="redis://:password@host:port/0")
+    broker_url: str = Field(default="", description="Celery's broker; the same Redis unless given")
+    data_dir: Path = Field(default=Path(".data"), description="where `make run` keeps servers' data, logs and secrets")
+
+    # What listens, and how many of it.
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    live_port: int = Field(default=8001, ge=1, le=65535)
+    flower_port: int = Field(default=5555, ge=1, le=65535)
+    web_workers: int = Field(default=2, ge=1, le=64)
+    web_threads: int = Field(default=16, ge=2, le=256, description="request threads of one web process")
+    live_workers: int = Field(default=1, ge=1, le=64)
+    settle_workers: int = Field(default=1, ge=1, le=64)
+    live_url: str = Field(default="", description="public ws:// or wss:// address of /ws; derived from LIVE_PORT if empty")
+    flower_url: str = Field(default="", description="where operators find Flower; derived from FLOWER_PORT if empty")
+    flower_basic_auth: str = Field(default="", description="user:password of Flower")
+
+    # Accounts.
+    jwt_secret_key: str = Field(default="", description="at least 32 bytes; signs the tokens")
+    access_token_minutes: int = Field(default=15, ge=1, le=1440)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    allow_admin_signup: bool = False
+
+    # Who may call, and how often ("count/period", joined by ";", as flask-limiter reads it).
+    rate_limit_default: str = "600/minute"
+    rate_limit_purchase: str = "20/second;120/minute"
+    rate_limit_login: str = "10/minute"
+    rate_limit_login_address: str = "5/minute"
+    rate_limit_signup: str = "20/minute"
+    rate_limit_exempt: Networks = Field(default=(), description="address ranges that no limit and no velocity rule touches")
+    trusted_proxies: Networks = Field(default=(), description="address ranges whose X-Forwarded-For is believed")
+    cors_origins: Words = Field(default=(), description="origins that may call the API from a browser")
+    request_bytes_max: int = Field(default=64 * 1024, ge=1024)
+
+    # The line.
+    line_max: int = Field(default=200_000, ge=1, description="requests that may wait in one sale's line")
+    settle_batch_max: int = Field(default=1_000, ge=1, le=10_000, description="requests settled in one transaction")
+    settle_batches_per_turn: int = Field(default=8, ge=1, description="transactions before a hot sale queues up again")
+    sale_stock_default: int = Field(default=200, ge=1)
+    hold_seconds_default: int = Field(default=600, ge=1, le=86_400)
+    idempotency_hours: int = Field(default=24, ge=1, le=168)
+    events_kept_max: int = Field(default=1_000, ge=10, description="events of one sale that a returning client can catch up on")
+    wait_seconds_max: int = Field(default=30, ge=1, le=60)
+
+    # Bounds on every call.
+    database_pool_size: int = Field(default=10, ge=1, le=100)
+    database_connect_seconds: int = Field(default=3, ge=1)
+    database_statement_ms: int = Field(default=5_000, ge=100)
+    database_lock_ms: int = Field(default=3_000, ge=100)
+    database_idle_in_transaction_ms: int = Field(default=5_000, ge=100)
+    redis_timeout_seconds: float = Field(default=1.0, gt=0)
+
+    # Logs.
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_json: bool | None = Field(default=None, description="JSON lines; on in production unless said otherwise")
+
+    @field_validator("rate_limit_exempt", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_words(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, value: str) -> str:
+        """Accept the short forms that hosts hand out, and say psycopg 3 out loud for SQLAlchemy."""
+        for prefix in ("postgres://", "postgresql://"):
+            if value.startswith(prefix):
+                return "postgresql+psycopg://" + value.removeprefix(prefix)
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_unsafe_production(self) -> Self:
+        if self.environment == "production":
+            if self.allow_admin_signup:
+                raise ValueError("ALLOW_ADMIN_SIGNUP is not allowed in production: use `flask users create-admin`")
+            if not self.jwt_secret_key:
+                raise ValueError("JWT_SECRET_KEY must be set in production")
+        if self.jwt_secret_key and len(self.jwt_secret_key.encode()) < JWT_KEY_BYTES_MIN:
+            raise ValueError(f"JWT_SECRET_KEY must have at least {JWT_KEY_BYTES_MIN} bytes")
+        return self
+
+    @property
+    def celery_broker_url(self) -> str:
+        return self.broker_url or self.redis_url
+
+    @property
+    def logs_are_json(self) -> bool:
+        return self.environment == "production" if self.log_json is None else self.log_json
+
+    @property
+    def psycopg_url(self) -> str:
+        """`database_url` as libpq reads it, without SQLAlchemy's driver name."""
+        return self.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+    def is_exempt(self, address: str) -> bool:
+        """Whether rate limits and velocity rules leave this client address alone."""
+        return _inside(address, self.rate_limit_exempt)
+
+    def is_trusted_proxy(self, address: str) -> bool:
+        return _inside(address, self.trusted_proxies)
+
+
+def _inside(address: str, networks: tuple[Network, ...]) -> bool:
+    if not networks:
+        return False
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
