@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     web_threads: int = Field(default=16, ge=2, le=256, description="request threads of one web process")
     live_workers: int = Field(default=1, ge=1, le=64)
     settle_workers: int = Field(default=1, ge=1, le=64)
-    live_url: str = Field(default="", description="public ws:// or wss:// address of /ws; derived from LIVE_PORT if empty")
-    flower_url: str = Field(default="", description="where operators find Flower; derived from FLOWER_PORT if empty")
+    live_url: str = Field(default="", description="public ws(s):// address of /ws; from LIVE_PORT if empty")
+    flower_url: str = Field(default="", description="where operators find Flower; from FLOWER_PORT if empty")
     flower_basic_auth: str = Field(default="", description="user:password of Flower")
 
     # Accounts.
@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     rate_limit_login: str = "10/minute"
     rate_limit_login_address: str = "5/minute"
     rate_limit_signup: str = "20/minute"
-    rate_limit_exempt: Networks = Field(default=(), description="address ranges that no limit and no velocity rule touches")
-    trusted_proxies: Networks = Field(default=(), description="address ranges whose X-Forwarded-For is believed")
+    rate_limit_exempt: Networks = Field(default=(), description="ranges free of limits and velocity rules")
+    trusted_proxies: Networks = Field(default=(), description="ranges whose X-Forwarded-For is believed")
     cors_origins: Words = Field(default=(), description="origins that may call the API from a browser")
     request_bytes_max: int = Field(default=64 * 1024, ge=1024)
 
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     sale_stock_default: int = Field(default=200, ge=1)
     hold_seconds_default: int = Field(default=600, ge=1, le=86_400)
     idempotency_hours: int = Field(default=24, ge=1, le=168)
-    events_kept_max: int = Field(default=1_000, ge=10, description="events of one sale that a returning client can catch up on")
+    events_kept_max: int = Field(default=1_000, ge=10, description="events of one sale kept for who returns")
     wait_seconds_max: int = Field(default=30, ge=1, le=60)
 
     # Bounds on every call.

@@ -1,0 +1,81 @@
+"""PostgreSQL: the engine of this process, transactions, and what every table shares."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Annotated
+
+from sqlalchemy import BigInteger, Engine, Identity, MetaData, Numeric, Text, create_engine, func, select
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+
+from models.settings import settings
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Money = Annotated[Decimal, mapped_column(Numeric(12, 2))]
+RowId = Annotated[int, mapped_column(BigInteger, Identity(always=False), primary_key=True)]
+CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
+
+
+class Base(DeclarativeBase):
+    """Every table: text without lengths (rules are CHECKs), 64-bit integers, aware timestamps."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {str: Text(), int: BigInteger(), datetime: TIMESTAMP(timezone=True)}  # noqa: RUF012
+
+
+@cache
+def engine() -> Engine:
+    """The engine of this process. Every wait on it is bounded, by the server where the server can."""
+    known = settings()
+    options = {
+        "statement_timeout": known.database_statement_ms,
+        "lock_timeout": known.database_lock_ms,
+        "idle_in_transaction_session_timeout": known.database_idle_in_transaction_ms,
+        "timezone": "UTC",
+    }
+    return create_engine(
+        known.database_url,
+        pool_size=known.database_pool_size,
+        max_overflow=0,
+        pool_timeout=known.database_connect_seconds,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": known.database_connect_seconds,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            # A peer that vanishes without a word is noticed by the kernel, not waited for.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """One transaction: committed when the block ends, rolled back when it raises."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """A read-only transaction that sees one moment throughout, for counts that must agree with each other."""
+    frozen = engine().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with Session(frozen, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def database_now(session: Session) -> datetime:
+    """PostgreSQL's clock at this instant (not at the transaction's start): the authority under a row lock."""
+    return session.scalars(select(func.clock_timestamp())).one()
