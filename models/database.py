@@ -78,4 +78,4 @@ def snapshot() -> Iterator[Session]:
 
 def database_now(session: Session) -> datetime:
     """PostgreSQL's clock at this instant (not at the transaction's start): the authority under a row lock."""
-    return session.scalars(select(func.clock_timestamp())).one()
+    return session.execute(select(func.clock_timestamp(type_=TIMESTAMP(timezone=True)))).scalar_one()

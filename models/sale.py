@@ -107,4 +107,5 @@ class FlashSale(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
-    product: Mapped[Product] = relationship(lazy="joined")
+    # Named where it is wanted, so that no query under the row lock drags the product along.
+    product: Mapped[Product] = relationship(lazy="raise")

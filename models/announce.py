@@ -1,0 +1,79 @@
+"""Telling what was committed: the gate's view, the events, the news to whoever waits.
+
+Everything here comes after the commit, may run twice, and may fail without losing an outcome: PostgreSQL has it, and
+the sweeper tells again.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import orjson
+from redis.commands.core import Script
+from sqlalchemy import select
+
+from models import rediskeys
+from models.database import transaction
+from models.decide import Request
+from models.record import PurchaseRecord
+from models.redisclient import redis_client
+from models.sale import FlashSale
+from models.settings import settings
+from models.snapshot import SaleSnapshot
+
+
+@cache
+def _script() -> Script:
+    return redis_client().register_script(Path(__file__).with_name("announce.lua").read_text())
+
+
+def announce(
+    sale: SaleSnapshot,
+    outcomes: Sequence[PurchaseRecord] = (),
+    *,
+    strays: Sequence[Request] = (),
+    pace_per_second: float | None = None,
+) -> bool:
+    """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
+
+    `strays` are mailbox entries that must line up anew. True if this was news to the view.
+    """
+    known = settings()
+    sale_id = sale.sale_id
+    wire = sale.to_wire()
+    news = orjson.dumps({"sale": wire, "outcomes": [outcome.to_wire() for outcome in outcomes]})
+    view = [text for pair in sale.to_view().items() for text in pair]
+    return bool(
+        _script()(
+            keys=[
+                rediskeys.view(sale_id),
+                rediskeys.mailbox(sale_id),
+                rediskeys.events(sale_id),
+                *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
+            ],
+            args=[
+                sale.revision,
+                sale.settled_through,
+                orjson.dumps(wire),
+                known.events_kept_max,
+                "" if pace_per_second is None else round(pace_per_second, 1),
+                rediskeys.news(sale_id),
+                news,
+                len(strays),
+                known.idempotency_hours * 3600,
+                *(stray.ticket for stray in strays),
+                *view,
+            ],
+        )
+    )
+
+
+def rebuild_view(sale_id: int) -> bool:
+    """Tell Redis of a sale that it does not know; False if PostgreSQL does not know it either."""
+    with transaction() as session:
+        sale = session.scalar(select(FlashSale).where(FlashSale.id == sale_id, FlashSale.archived_at.is_(None)))
+        if sale is None:
+            return False
+        snapshot = SaleSnapshot.of(sale)
+    announce(snapshot)
+    return True

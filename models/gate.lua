@@ -1,0 +1,57 @@
+-- The gate: admits a request into its sale's line, or refuses it, in one atomic step.
+--
+-- KEYS 1 view (hash)      what is known of the sale; missing: the caller rebuilds it from PostgreSQL
+--      2 mailbox (stream) ids 0-<ticket>; the stream's own last id is the last ticket given out
+--      3 awake (string)   set while a wake-up is on its way
+--      4 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
+-- ARGV 1 user  2 kind (p|r)  3 quantity  4 nonce  5 idempotency key or ''  6 its lifetime in s
+--      7 most requests that may wait  8 lifetime of the awake flag in ms
+--
+-- Answers {code, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up), dedicated queue (1).
+
+local sale = redis.call('HMGET', KEYS[1], 'starts_ms', 'ends_ms', 'state', 'end_reason', 'paused', 'remaining',
+                        'max_per_purchase', 'max_per_user', 'settled_through', 'pace', 'dedicated')
+local starts_ms, ends_ms, state, end_reason, paused, remaining = unpack(sale, 1, 6)
+local max_per_purchase, max_per_user, settled, pace, dedicated = unpack(sale, 7, 11)
+if not starts_ms then return {'UNKNOWN'} end
+
+local quantity = tonumber(ARGV[3])
+local body = ARGV[2] .. ARGV[3]
+local has_key = ARGV[5] ~= ''
+
+-- A retry comes first: it gets the answer of its first try whatever has become of the sale since.
+if has_key then
+  local seen = redis.call('GET', KEYS[4])
+  if seen then
+    local ticket, seen_body = string.match(seen, '^(%d+):(.*)$')
+    if seen_body ~= body then return {'IDEMPOTENCY_KEY_REUSED'} end
+    return {'SEEN', tonumber(ticket), tonumber(settled), pace or '', 0, 0}
+  end
+end
+
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+if state == 'cancelled' then return {'ENDED'} end
+if now_ms < tonumber(starts_ms) then return {'NOT_STARTED', tonumber(starts_ms)} end
+if end_reason == 'sold-out' then return {'SOLD_OUT'} end
+if state == 'ended' or (ends_ms ~= '' and now_ms >= tonumber(ends_ms)) then return {'ENDED'} end
+if paused == '1' then return {'PAUSED'} end
+-- The bounds of one request, before the stock: no restock will ever make such a request possible.
+if max_per_purchase ~= '' and quantity > tonumber(max_per_purchase) then return {'LIMIT_EXCEEDED', tonumber(max_per_purchase)} end
+if max_per_user ~= '' and quantity > tonumber(max_per_user) then return {'LIMIT_EXCEEDED', tonumber(max_per_user)} end
+-- An early no only; the yes is settle's to give.
+if tonumber(remaining) <= 0 then return {'SOLD_OUT'} end
+if quantity > tonumber(remaining) then return {'INSUFFICIENT_STOCK', tonumber(remaining)} end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return {'LINE_FULL'} end
+
+local entry = {'u', ARGV[1], 'k', ARGV[2], 'q', ARGV[3], 'n', ARGV[4], 't', now_ms}
+if has_key then
+  entry[11] = 'i'
+  entry[12] = ARGV[5]
+end
+local id = redis.call('XADD', KEYS[2], '0-*', unpack(entry))
+local ticket = tonumber(string.sub(id, 3))
+if has_key then redis.call('SET', KEYS[4], ticket .. ':' .. body, 'EX', ARGV[6]) end
+local wake = redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[8]) and 1 or 0
+return {'ADMITTED', ticket, tonumber(settled), pace or '', wake, tonumber(dedicated)}

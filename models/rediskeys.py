@@ -1,0 +1,69 @@
+"""Every Redis key and channel, in one place: name, type, who writes, who reads, how long it lives.
+
+All of a sale's keys carry the hash tag `{sale:<id>}`, so that a cluster keeps a sale on one shard and one script
+may touch them together.
+
+| key | type | written by | read by | lives |
+| --- | --- | --- | --- | --- |
+| `{sale:7}:view` | hash | announce | gate, web | until rebuilt; PostgreSQL is the truth |
+| `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, web | an entry until its ticket is settled |
+| `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
+| `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
+| `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
+| `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last `events_kept_max` |
+| `{sale:7}:news` | channel | announce | web, live | not kept |
+| `revoked:<jti>` | string | web | web | until the token would have expired |
+| `heartbeat:worker:<name>` | string | worker | web | 10 s |
+| `heartbeat:beat` | string | chores | web | 15 s |
+"""
+
+# A wake-up that is lost on its way is sent again by the next request after this long, or by the sweeper.
+AWAKE_MS = 5_000
+
+# Glob pattern of all `{sale:<id>}:news` channels; braces are plain characters to Redis.
+NEWS_PATTERN = "{sale:*}:news"
+WORKER_HEARTBEAT_PATTERN = "heartbeat:worker:*"
+BEAT_HEARTBEAT = "heartbeat:beat"
+WORKER_HEARTBEAT_SECONDS = 10
+BEAT_HEARTBEAT_SECONDS = 15
+
+
+def view(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:view"
+
+
+def mailbox(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:mailbox"
+
+
+def awake(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:awake"
+
+
+def idempotency(sale_id: int, user_id: int, key: str) -> str:
+    return f"{{sale:{sale_id}}}:key:{user_id}:{key}"
+
+
+def moved(sale_id: int, ticket: int, user_id: int) -> str:
+    return f"{{sale:{sale_id}}}:moved:{ticket}:{user_id}"
+
+
+def events(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:events"
+
+
+def news(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:news"
+
+
+def sale_of_news(channel: str) -> int:
+    """The sale whose news came over this channel."""
+    return int(channel.removeprefix("{sale:").partition("}")[0])
+
+
+def revoked(jti: str) -> str:
+    return f"revoked:{jti}"
+
+
+def worker_heartbeat(name: str) -> str:
+    return f"heartbeat:worker:{name}"

@@ -1,0 +1,87 @@
+"""A sale at one revision, as the gate, the pages and the sockets know it."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from models.clock import to_ms
+from models.decide import SaleTerms
+from models.sale import FlashSale, SaleState
+
+
+@dataclass(frozen=True, slots=True)
+class SaleSnapshot:
+    """What of a sale is told to everyone. Times are milliseconds since the epoch."""
+
+    sale_id: int
+    revision: int
+    state: str
+    end_reason: str | None
+    paused: bool
+    total_stock: int
+    sold: int
+    reserved: int
+    starts_ms: int
+    ends_ms: int | None
+    max_per_purchase: int | None
+    max_per_user: int | None
+    settled_through: int
+    dedicated: bool
+
+    @property
+    def remaining(self) -> int:
+        return self.total_stock - self.sold - self.reserved
+
+    @classmethod
+    def of(cls, sale: FlashSale) -> Self:
+        return cls(
+            sale_id=sale.id,
+            revision=sale.revision,
+            state=str(sale.state),
+            end_reason=str(sale.end_reason) if sale.end_reason else None,
+            paused=sale.paused,
+            total_stock=sale.total_stock,
+            sold=sale.sold,
+            reserved=sale.reserved,
+            starts_ms=to_ms(sale.starts_at),
+            ends_ms=to_ms(sale.ends_at) if sale.ends_at else None,
+            max_per_purchase=sale.max_per_purchase,
+            max_per_user=sale.max_per_user,
+            settled_through=sale.settled_through,
+            dedicated=sale.dedicated,
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Self:
+        """The snapshot from its JSON; fields that a newer process added are passed over."""
+        return cls(**{field.name: wire[field.name] for field in fields(cls)})
+
+    def to_view(self) -> dict[str, str | int]:
+        """The fields of the gate's view; the empty string stands for None."""
+        view = {**asdict(self), "remaining": self.remaining}
+        return {name: _plain(value) for name, value in view.items() if name != "sale_id"}
+
+
+def _plain(value: Any) -> str | int:
+    if value is None:
+        return ""
+    plain: str | int = int(value) if isinstance(value, bool) else value
+    return plain
+
+
+def terms_of(sale: FlashSale) -> SaleTerms:
+    """What of a sale's row `decide()` rests on."""
+    return SaleTerms(
+        total_stock=sale.total_stock,
+        sold=sale.sold,
+        reserved=sale.reserved,
+        starts_ms=to_ms(sale.starts_at),
+        ends_ms=to_ms(sale.ends_at) if sale.ends_at else None,
+        state=SaleState(sale.state),
+        paused=sale.paused,
+        max_per_purchase=sale.max_per_purchase,
+        max_per_user=sale.max_per_user,
+        hold_seconds=sale.hold_seconds,
+    )
