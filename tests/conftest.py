@@ -1,0 +1,155 @@
+"""Real servers for every test process, and the few things that nearly every test needs.
+
+Each xdist worker starts a PostgreSQL and a Valkey of its own; a test that asks for `store` finds both empty.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from models import rediskeys
+from models.announce import announce
+from models.database import engine, transaction
+from models.movement import MovementKind, StockMovement
+from models.product import Product
+from models.redisclient import redis_client
+from models.sale import FlashSale, SaleState
+from models.settings import settings
+from models.snapshot import SaleSnapshot
+from models.tables import metadata
+from models.user import User
+from ops.postgres import EmbeddedPostgres
+from ops.throwaway import embedded_postgres, embedded_valkey
+from ops.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).parent.parent
+numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Servers:
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The servers of this test process, migrated, with the settings of this process pointing at them."""
+    with embedded_postgres() as postgres, embedded_valkey() as valkey:
+        os.environ |= {
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": valkey.url,
+            "JWT_SECRET_KEY": "a key for tests alone, of forty characters",
+            "ENVIRONMENT": "development",
+            "LOG_LEVEL": "WARNING",
+        }
+        settings.cache_clear()
+        command.upgrade(Config(toml_file=str(ROOT / "pyproject.toml")), "head")
+        yield Servers(postgres, valkey)
+        engine().dispose()
+        redis_client().close()
+
+
+@pytest.fixture
+def store(servers: Servers) -> Servers:
+    """Both servers, empty."""
+    tables = ", ".join(metadata.tables)
+    with transaction() as session:
+        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    redis_client().flushall()
+    return servers
+
+
+@pytest.fixture
+def make_user(store: Servers) -> Callable[..., User]:
+    """make_user(role="customer", name=…, email=…, password_hash=…) -> User"""
+
+    def make(role: str = "customer", **fields: Any) -> User:
+        number = next(numbers)
+        values = {"name": f"Buyer {number}", "email": f"buyer{number}@example.com", "role": role} | fields
+        with transaction() as session:
+            user = User(**values)
+            session.add(user)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def make_product(store: Servers) -> Callable[..., Product]:
+    """make_product(price=Decimal("99.99"), …) -> Product"""
+
+    def make(**fields: Any) -> Product:
+        number = next(numbers)
+        values = {"name": f"Shoe {number}", "slug": f"shoe-{number}", "price": Decimal("99.99")} | fields
+        with transaction() as session:
+            product = Product(**values)
+            session.add(product)
+        return product
+
+    return make
+
+
+@pytest.fixture
+def make_sale(make_product: Callable[..., Product]) -> Callable[..., FlashSale]:
+    """make_sale(total_stock=200, opens_in=timedelta(0), lasts=None, …) -> FlashSale, announced to the gate."""
+
+    def make(
+        *, total_stock: int = 200, opens_in: timedelta = timedelta(0), lasts: timedelta | None = None, **fields: Any
+    ) -> FlashSale:
+        product_id = fields.pop("product_id", None) or make_product().id
+        with transaction() as session:
+            now = session.scalar(text("SELECT now()"))
+            starts_at = now + opens_in
+            values = {
+                "title": "A sale",
+                "product_id": product_id,
+                "original_price": Decimal("99.99"),
+                "flash_price": Decimal("49.99"),
+                "currency": "USD",
+                "starts_at": starts_at,
+                "ends_at": starts_at + lasts if lasts else None,
+                "state": SaleState.LIVE if opens_in <= timedelta(0) else SaleState.SCHEDULED,
+                "hold_seconds": 600,
+                "total_stock": total_stock,
+            }
+            sale = FlashSale(**values | fields)
+            session.add(sale)
+            session.flush()
+            session.add(
+                StockMovement(
+                    sale_id=sale.id, kind=MovementKind.INITIAL, quantity=total_stock, reason="the sale was made"
+                )
+            )
+            session.refresh(sale)
+        announce(SaleSnapshot.of(sale))
+        return sale
+
+    return make
+
+
+@pytest.fixture
+def sale_row(store: Servers) -> Callable[[int], FlashSale]:
+    """sale_row(id) -> the sale as PostgreSQL has it now."""
+
+    def read(sale_id: int) -> FlashSale:
+        with transaction() as session:
+            return session.get_one(FlashSale, sale_id)
+
+    return read
+
+
+@pytest.fixture
+def waiting(store: Servers) -> Callable[[int], int]:
+    """waiting(sale id) -> how many requests wait in its mailbox."""
+    return lambda sale_id: int(redis_client().xlen(rediskeys.mailbox(sale_id)))

@@ -1,0 +1,123 @@
+"""The gate, the mailbox and settling, against the real servers."""
+
+import pytest
+
+from models import mailbox, rediskeys
+from models.database import transaction
+from models.errors import ConflictError, NotFoundError
+from models.gate import KeyReusedError, admit
+from models.purchase import Kind, Purchase
+from models.redisclient import redis_client
+from models.settle import settle_turn
+
+
+def rows(sale_id):
+    with transaction() as session:
+        return session.query(Purchase).filter_by(sale_id=sale_id).order_by(Purchase.ticket).all()
+
+
+def test_two_hundred_units_go_to_the_first_two_hundred_in_line(make_sale, sale_row, waiting):
+    sale = make_sale(total_stock=200)
+    for user_id in range(1, 301):
+        assert admit(sale.id, user_id, Kind.PURCHASE, 1).ticket == user_id
+
+    report = settle_turn(sale.id)
+
+    assert (report.settled, report.confirmed, report.rejected, report.remaining) == (300, 200, 100, 0)
+    outcomes = [(row.ticket, row.status) for row in rows(sale.id)]
+    assert outcomes == [(n, "confirmed" if n <= 200 else "rejected") for n in range(1, 301)]
+    after = sale_row(sale.id)
+    assert (after.sold, after.reserved, after.remaining, after.settled_through) == (200, 0, 0, 300)
+    assert (after.state, after.end_reason) == ("ended", "sold-out")
+    assert waiting(sale.id) == 0
+    with pytest.raises(ConflictError) as refusal:
+        admit(sale.id, 999, Kind.PURCHASE, 1)
+    assert refusal.value.code == "SOLD_OUT"
+
+
+def test_a_retry_with_the_same_key_gets_the_same_ticket_and_another_body_is_refused(make_sale):
+    sale = make_sale()
+    first = admit(sale.id, 7, Kind.PURCHASE, 2, idempotency_key="abc")
+
+    again = admit(sale.id, 7, Kind.PURCHASE, 2, idempotency_key="abc")
+
+    assert (again.ticket, again.replayed) == (first.ticket, True)
+    with pytest.raises(KeyReusedError):
+        admit(sale.id, 7, Kind.PURCHASE, 1, idempotency_key="abc")
+    assert admit(sale.id, 8, Kind.PURCHASE, 1, idempotency_key="abc").ticket == first.ticket + 1
+
+
+def test_the_gate_rebuilds_its_view_and_its_floor_when_redis_forgot_everything(make_sale):
+    sale = make_sale()
+    for user_id in (1, 2, 3):
+        admit(sale.id, user_id, Kind.PURCHASE, 1)
+    settle_turn(sale.id)
+    redis_client().flushall()
+
+    assert admit(sale.id, 4, Kind.PURCHASE, 1).ticket == 4
+    assert settle_turn(sale.id).confirmed == 1
+    with pytest.raises(NotFoundError):
+        admit(sale.id + 1, 4, Kind.PURCHASE, 1)
+
+
+def test_a_ticket_that_redis_gives_out_twice_lines_up_anew(make_sale):
+    sale = make_sale()
+    for user_id in (1, 2, 3):
+        admit(sale.id, user_id, Kind.PURCHASE, 1)
+    settle_turn(sale.id)
+    # Redis comes back from a copy that was made before anyone bought.
+    box = rediskeys.mailbox(sale.id)
+    redis_client().delete(box)
+    redis_client().xadd(box, {"u": 9, "k": "p", "q": 1, "n": "other", "t": 4102444800000, "i": "key"}, id="0-2")
+
+    settle_turn(sale.id)
+
+    last = rows(sale.id)[-1]
+    assert (last.ticket, last.user_id, last.status, last.original_ticket) == (4, 9, "confirmed", 2)
+    assert mailbox.moved_to(sale.id, 2, 9) == 4
+    assert admit(sale.id, 9, Kind.PURCHASE, 1, idempotency_key="key").ticket == 4
+
+
+def test_what_a_crash_left_behind_after_the_commit_is_told_again_and_never_decided_again(make_sale, sale_row, waiting):
+    sale = make_sale()
+    admit(sale.id, 1, Kind.PURCHASE, 1)
+    [(entry_id, fields)] = redis_client().xrange(rediskeys.mailbox(sale.id))
+    settle_turn(sale.id)
+    box = rediskeys.mailbox(sale.id)
+    redis_client().delete(box)
+    redis_client().xadd(box, fields, id=entry_id)
+
+    report = settle_turn(sale.id)
+
+    assert report.settled == 0
+    assert sale_row(sale.id).sold == 1
+    assert waiting(sale.id) == 0
+
+
+def test_what_is_no_request_keeps_its_ticket_and_stops_nobody(make_sale):
+    sale = make_sale()
+    admit(sale.id, 1, Kind.PURCHASE, 1)
+    redis_client().xadd(rediskeys.mailbox(sale.id), {"u": "99999999999999999999", "x": "?"}, id="0-*")
+    admit(sale.id, 2, Kind.PURCHASE, 1)
+
+    settle_turn(sale.id)
+
+    assert [(row.status, row.reason) for row in rows(sale.id)] == [
+        ("confirmed", None),
+        ("rejected", "MALFORMED"),
+        ("confirmed", None),
+    ]
+
+
+def test_a_key_that_redis_forgot_is_still_known_to_the_line(make_sale, sale_row):
+    sale = make_sale()
+    admit(sale.id, 1, Kind.PURCHASE, 1, idempotency_key="abc")
+    settle_turn(sale.id)
+    redis_client().flushall()
+    admit(sale.id, 1, Kind.PURCHASE, 1, idempotency_key="abc")
+
+    settle_turn(sale.id)
+
+    first, second = rows(sale.id)
+    assert (second.status, second.reason, second.duplicate_of) == ("rejected", "DUPLICATE", first.ticket)
+    assert sale_row(sale.id).sold == 1
