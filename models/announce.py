@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import orjson
+import structlog
 from redis.commands.core import Script
 from sqlalchemy import select
 
@@ -16,10 +17,12 @@ from models import rediskeys
 from models.database import transaction
 from models.decide import Request
 from models.record import PurchaseRecord
-from models.redisclient import redis_client
+from models.redisclient import REDIS_AWAY, redis_client
 from models.sale import FlashSale
 from models.settings import settings
 from models.snapshot import SaleSnapshot
+
+log = structlog.get_logger()
 
 
 @cache
@@ -66,6 +69,19 @@ def announce(
             ],
         )
     )
+
+
+def tell(sale: SaleSnapshot, outcomes: Sequence[PurchaseRecord] = ()) -> bool:
+    """announce(), for changes that stand whether or not Redis is there to hear of them.
+
+    False if Redis is away: the sweeper tells later, and a gate without a view asks PostgreSQL.
+    """
+    try:
+        announce(sale, outcomes)
+    except REDIS_AWAY as error:
+        log.warning("announce.untold", sale=sale.sale_id, revision=sale.revision, error=type(error).__name__)
+        return False
+    return True
 
 
 def rebuild_view(sale_id: int) -> bool:

@@ -18,7 +18,7 @@ may touch them together.
 """
 
 # A wake-up that is lost on its way is sent again by the next request after this long, or by the sweeper.
-AWAKE_MS = 5_000
+AWAKE_MS = 2_000
 
 # Glob pattern of all `{sale:<id>}:news` channels; braces are plain characters to Redis.
 NEWS_PATTERN = "{sale:*}:news"

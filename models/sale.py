@@ -70,6 +70,9 @@ class FlashSale(Base):
         Index("ix_flash_sales_updated_at", "updated_at"),
     )
 
+    # Computed columns come back with the statement that changed them.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
+
     id: Mapped[RowId]
     title: Mapped[str]
     description: Mapped[str | None]

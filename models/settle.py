@@ -62,6 +62,7 @@ class SettleReport:
     remaining: int = 0
     milliseconds: int = 0
     more: bool = False
+    dedicated: bool = False
 
     def as_dict(self) -> dict[str, int | bool]:
         return asdict(self)
@@ -76,12 +77,12 @@ def settle_turn(sale_id: int) -> SettleReport:
     started = time.monotonic()
     mailbox.clear_awake(sale_id)
     statuses: dict[Status, int] = dict.fromkeys(Status, 0)
-    remaining, more = 0, False
+    remaining, more, dedicated = 0, False, False
     for _ in range(known.settle_batches_per_turn):
         batch = settle_batch(sale_id, known.settle_batch_max)
         for outcome in batch.outcomes:
             statuses[Status(outcome.status)] += 1
-        remaining, more = batch.remaining, batch.more
+        remaining, more, dedicated = batch.remaining, batch.more, batch.dedicated
         if not more:
             break
     return SettleReport(
@@ -93,6 +94,7 @@ def settle_turn(sale_id: int) -> SettleReport:
         remaining=remaining,
         milliseconds=round((time.monotonic() - started) * 1000),
         more=more,
+        dedicated=dedicated,
     )
 
 
@@ -103,6 +105,7 @@ class SettledBatch:
     outcomes: list[PurchaseRecord]
     remaining: int
     more: bool
+    dedicated: bool
 
 
 def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
@@ -120,7 +123,8 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
     if waiting:
         pace = len(fresh) / seconds if fresh else None
         announce(snapshot, [*told, *outcomes], strays=strays, pace_per_second=pace)
-    return SettledBatch(outcomes, snapshot.remaining, more=len(waiting) == batch_max or bool(strays))
+    more = len(waiting) == batch_max or bool(strays)
+    return SettledBatch(outcomes, snapshot.remaining, more, snapshot.dedicated)
 
 
 def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> list[PurchaseRecord]:

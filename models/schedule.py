@@ -1,0 +1,137 @@
+"""What time brings: sales open and close, holds run out, lines that nobody woke are found.
+
+Every function may be run twice at once, late, early or not at all: each looks for rows that are due, locks them,
+changes them, commits, and tells afterwards. The gate opens and closes to the millisecond without any of this.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from models import mailbox, rediskeys
+from models.announce import announce, tell
+from models.database import database_now, transaction
+from models.redisclient import redis_client
+from models.sale import EndReason, FlashSale, SaleState
+from models.sale_rules import touch
+from models.snapshot import SaleSnapshot
+
+# Rows that one transaction locks at most.
+PAGE = 100
+# Sales that ended this recently are still looked after: their lines may not be empty yet.
+RECENT = func.make_interval(0, 0, 0, 1)
+STALE_LINE_MS = 2_000
+
+
+def open_due_sales() -> int:
+    """Open the sales whose start has come; returns how many."""
+
+    def start(sale: FlashSale) -> None:
+        sale.state = SaleState.LIVE
+
+    return _advance(FlashSale.state == SaleState.SCHEDULED, FlashSale.starts_at, start)
+
+
+def close_due_sales() -> int:
+    """End the sales whose end has come; returns how many."""
+
+    def end(sale: FlashSale) -> None:
+        sale.state = SaleState.ENDED
+        sale.end_reason = EndReason.TIME_ENDED
+
+    active = FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE))
+    return _advance(active, FlashSale.ends_at, end)
+
+
+def _advance(
+    which: ColumnElement[bool], due_at: InstrumentedAttribute[Any], change: Callable[[FlashSale], None]
+) -> int:
+    """Change the due sales page by page. A row that somebody else holds is left for the next tick."""
+    changed = 0
+    while True:
+        with transaction() as session:
+            now = database_now(session)
+            due = session.scalars(
+                select(FlashSale)
+                .where(which, due_at <= now)
+                .order_by(due_at)
+                .limit(PAGE)
+                .with_for_update(skip_locked=True)
+            ).all()
+            for sale in due:
+                change(sale)
+                touch(sale, now)
+            session.flush()
+            snapshots = [SaleSnapshot.of(sale) for sale in due]
+        for snapshot in snapshots:
+            tell(snapshot)
+        changed += len(snapshots)
+        if len(snapshots) < PAGE:
+            return changed
+
+
+@dataclass(frozen=True, slots=True)
+class StaleLine:
+    """A sale whose oldest request has waited too long; `waited_ms` is 0 where its age cannot be read."""
+
+    sale_id: int
+    dedicated: bool
+    waited_ms: int
+
+
+def sweep_lines() -> list[StaleLine]:
+    """Tell what Redis missed, and find the sales whose line waits though nobody is coming.
+
+    Raises what PostgreSQL or Redis raise when they are away.
+    """
+    stale: list[StaleLine] = []
+    for page in _pages_of_current_sales():
+        _retell(page)
+        dedicated = {sale.sale_id: sale.dedicated for sale in page}
+        now_ms = _redis_now_ms()
+        for sale_id, admitted_ms in mailbox.oldest_waits(list(dedicated)).items():
+            waited_ms = now_ms - admitted_ms if admitted_ms is not None else 0
+            if admitted_ms is None or waited_ms >= STALE_LINE_MS:
+                stale.append(StaleLine(sale_id, dedicated[sale_id], waited_ms))
+    return stale
+
+
+def _pages_of_current_sales() -> Iterator[list[SaleSnapshot]]:
+    last_id = 0
+    while True:
+        with transaction() as session:
+            current = or_(
+                FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE)),
+                FlashSale.updated_at > func.now() - RECENT,
+            )
+            query = select(FlashSale).where(FlashSale.id > last_id, current).order_by(FlashSale.id).limit(PAGE)
+            page = [SaleSnapshot.of(sale) for sale in session.scalars(query)]
+        if page:
+            yield page
+        if len(page) < PAGE:
+            return
+        last_id = page[-1].sale_id
+
+
+def current_sale_ids() -> list[int]:
+    """The sales that are scheduled, live, or changed within the last day."""
+    return [sale.sale_id for page in _pages_of_current_sales() for sale in page]
+
+
+def _retell(page: list[SaleSnapshot]) -> None:
+    """Announce the sales whose view is behind: somebody crashed between commit and telling, or Redis forgot."""
+    pipeline = redis_client().pipeline(transaction=False)
+    for sale in page:
+        pipeline.hget(rediskeys.view(sale.sale_id), "revision")
+    for sale, revision in zip(page, pipeline.execute(), strict=True):
+        if revision is None or int(revision) < sale.revision:
+            announce(sale)
+
+
+def _redis_now_ms() -> int:
+    """The clock that dated the entries."""
+    seconds, microseconds = redis_client().time()  # type: ignore[misc]
+    return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,27 @@
+"""Names of tasks and queues: what web asks for, what worker does, what beat sends. A test holds them together."""
+
+from datetime import timedelta
+
+SETTLE = "doorbuster.settle"
+OPEN_DUE_SALES = "doorbuster.open_due_sales"
+CLOSE_DUE_SALES = "doorbuster.close_due_sales"
+EXPIRE_HOLDS = "doorbuster.expire_holds"
+SWEEP_LINES = "doorbuster.sweep_lines"
+RECOUNT_AUDITS = "doorbuster.recount_audits"
+
+SETTLEMENTS_QUEUE = "settlements"
+CHORES_QUEUE = "chores"
+
+# How often beat sends each chore. Every one is safe if late, early, doubled or skipped.
+EVERY = {
+    OPEN_DUE_SALES: timedelta(seconds=1),
+    CLOSE_DUE_SALES: timedelta(seconds=1),
+    EXPIRE_HOLDS: timedelta(seconds=1),
+    SWEEP_LINES: timedelta(seconds=2),
+    RECOUNT_AUDITS: timedelta(minutes=1),
+}
+
+
+def settle_queue(sale_id: int, *, dedicated: bool) -> str:
+    """The queue that a sale's wake-ups travel on."""
+    return f"sale.{sale_id}" if dedicated else SETTLEMENTS_QUEUE

@@ -1,0 +1,1 @@
+"""Celery tasks, thin: parse, call models, tell. Imports models and never web."""

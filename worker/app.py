@@ -1,0 +1,6 @@
+"""The Celery application of the workers, beat and Flower."""
+
+from celery import Celery
+
+app = Celery("doorbuster", include=["worker.settling", "worker.chores", "worker.process"])
+app.config_from_object("celeryconfig")

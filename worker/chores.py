@@ -1,0 +1,60 @@
+"""Scheduled work, as beat sends it: thin tasks around models.schedule, each safe to run twice, late or never."""
+
+import structlog
+
+from models import rediskeys, tasks
+from models.audit import audit_sale
+from models.holds import expire_due_holds
+from models.redisclient import redis_client
+from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
+from worker.app import app
+from worker.settling import wake
+
+log = structlog.get_logger()
+
+
+@app.task(name=tasks.OPEN_DUE_SALES)
+def open_due() -> int:
+    """Open what is due. The tick that arrives here also proves that beat, broker and chores are alive."""
+    redis_client().set(rediskeys.BEAT_HEARTBEAT, "1", ex=rediskeys.BEAT_HEARTBEAT_SECONDS)
+    return _told("sales.opened", open_due_sales())
+
+
+@app.task(name=tasks.CLOSE_DUE_SALES)
+def close_due() -> int:
+    return _told("sales.closed", close_due_sales())
+
+
+@app.task(name=tasks.EXPIRE_HOLDS)
+def expire_holds() -> int:
+    return _told("holds.expired", expire_due_holds())
+
+
+@app.task(name=tasks.SWEEP_LINES)
+def sweep() -> int:
+    """Wake every sale whose mailbox waits though no wake-up is on its way."""
+    woken = 0
+    for line in sweep_lines():
+        if wake(line.sale_id, dedicated=line.dedicated):
+            woken += 1
+            log.warning("line.swept", sale=line.sale_id, waited_ms=line.waited_ms)
+    return woken
+
+
+@app.task(name=tasks.RECOUNT_AUDITS)
+def recount_audits() -> int:
+    """Recount the current sales; a disagreement is logged as an error and never mended."""
+    disagreements = 0
+    for sale_id in current_sale_ids():
+        audit = audit_sale(sale_id)
+        if not audit.agrees:
+            disagreements += 1
+            wrong = [check.name for check in audit.checks if not check.agrees]
+            log.error("audit.disagrees", sale=sale_id, checks=wrong)
+    return disagreements
+
+
+def _told(event: str, count: int) -> int:
+    if count:
+        log.info(event, count=count)
+    return count

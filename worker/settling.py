@@ -1,0 +1,33 @@
+"""The one task of the line: settle what waits in a sale's mailbox."""
+
+import structlog
+
+from models import mailbox, tasks
+from models.sale_rules import SaleNotFoundError
+from models.settle import settle_turn
+from worker.app import app
+
+log = structlog.get_logger()
+
+
+@app.task(name=tasks.SETTLE)
+def settle(sale_id: int) -> dict[str, int | bool]:
+    """One turn at a sale's line. A hot sale then queues up again behind the others."""
+    try:
+        report = settle_turn(int(sale_id))
+    except SaleNotFoundError:
+        log.warning("settle.unknown_sale", sale=sale_id)
+        return {"sale": sale_id, "settled": 0}
+    if report.settled:
+        log.info("settle.turn", **report.as_dict())
+    if report.more:
+        wake(report.sale, dedicated=report.dedicated)
+    return report.as_dict()
+
+
+def wake(sale_id: int, *, dedicated: bool = False) -> bool:
+    """Send a wake-up for a sale unless one is on its way; raises kombu's OperationalError if the broker is away."""
+    if not mailbox.mark_awake(sale_id):
+        return False
+    settle.apply_async((sale_id,), queue=tasks.settle_queue(sale_id, dedicated=dedicated))
+    return True
