@@ -1,0 +1,50 @@
+# Doorbuster on one machine. Settings reach every target both ways: `make run PORT=9000` and `PORT=9000 make run`.
+
+PYTHON ?= python3
+VENV := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run reset test check lock buyers rush bench migrate install-local install-dev
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PORT= LIVE_PORT= FLOWER_PORT= DATA_DIR=)
+	@exec $(VENV) -m ops.run
+
+reset: install-local ## throw away what `make run` keeps in DATA_DIR
+	@$(VENV) -m ops.reset
+
+migrate: install-local ## bring the database at DATABASE_URL, or of the running stack, up to date
+	@$(VENV) -m ops.migrate
+
+buyers: install-local ## make buyers with their tokens in the running stack (COUNT= OUT=)
+	@$(VENV) -m ops.buyers $(if $(COUNT),--count '$(COUNT)') $(if $(OUT),--out '$(OUT)')
+
+rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QUANTITY= SALE=)
+	@$(VENV) -m ops.rush $(if $(BUYERS),--buyers '$(BUYERS)') $(if $(UNITS),--units '$(UNITS)') \
+		$(if $(QUANTITY),--quantity '$(QUANTITY)') $(if $(SALE),--sale '$(SALE)')
+
+bench: install-local ## measure, each figure beside its baseline
+	@$(VENV) -m bench
+
+check: install-dev ## format, lint, types and import rules
+	$(VENV) -m ruff format --check .
+	$(VENV) -m ruff check .
+	$(VENV) -m mypy
+	.venv/bin/lint-imports
+
+test: install-dev ## the whole suite, on servers of its own
+	$(VENV) -m pytest --numprocesses logical
+
+lock: install-dev ## compile the pinned requirements anew (needs uv)
+	@command -v uv >/dev/null || { echo "doorbuster: make lock needs uv: pip install uv" >&2; exit 1; }
+	$(LOCK) --output-file requirements.txt requirements/base.in
+	$(LOCK) --output-file requirements/local.txt requirements/local.in
+	$(LOCK) --output-file requirements/dev.txt requirements/dev.in
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+install-local install-dev: install-%:
+	@command -v $(PYTHON) >/dev/null || { echo "doorbuster: there is no $(PYTHON) here: install Python 3.11 to 3.13, or name one, e.g. make PYTHON=python3.12 run" >&2; exit 1; }
+	@$(PYTHON) ops/install.py $*

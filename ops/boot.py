@@ -1,0 +1,146 @@
+"""From a bare supervisor to a shop that is open: wait for the servers, migrate, seed, start, wait, say where to go."""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import psycopg
+import redis
+
+from models.settings import Settings
+from ops.errors import OpsError
+from ops.processes import MIGRATE, SEED, Process
+from ops.state import DataDir
+from ops.supervisor import Supervisor
+
+SERVERS_SECONDS_MAX = 120
+JOB_SECONDS_MAX = 300
+READY_SECONDS_MAX = 120
+PROBE_SECONDS_MAX = 3
+POLL_SECONDS = 0.2
+LIVES_MAX = 4
+
+
+class Boot:
+    """The steps of one start, in the order of `run`."""
+
+    def __init__(
+        self, supervisor: Supervisor, settings: Settings, data_dir: DataDir, environment: dict[str, str]
+    ) -> None:
+        self.supervisor = supervisor
+        self.settings = settings
+        self.data_dir = data_dir
+        self.environment = environment
+
+    def run(self) -> None:
+        """Do all steps; raises OpsError at the first that fails."""
+        self.wait_for("PostgreSQL", self._postgres_problem, SERVERS_SECONDS_MAX, log="postgres")
+        self.wait_for("Redis", self._redis_problem, SERVERS_SECONDS_MAX, log="redis")
+        self._job(MIGRATE, "the migration of the database failed")
+        seeded = self._job(SEED, "the demo could not be set up") if self.settings.environment == "demo" else ""
+        self.supervisor.start_application()
+        self.wait_for("web", self._web_problem, READY_SECONDS_MAX, log="web")
+        self.wait_for("live", self._live_problem, READY_SECONDS_MAX, log="live")
+        self._say_where_to_go()
+        if seeded.strip():
+            print(f"\n{seeded.rstrip()}", flush=True)
+
+    def wait_for(self, name: str, problem: Callable[[], str | None], seconds_max: float, *, log: str) -> None:
+        """Return when `problem` is None; raises OpsError after `seconds_max`, or when the process cannot live."""
+        deadline = time.monotonic() + seconds_max
+        lives: set[int] = set()
+        while (what := problem()) is not None:
+            lives.add(self.supervisor.process_ids().get(log, 0))
+            if len(lives - {0}) > LIVES_MAX:
+                raise OpsError(f"{name} dies again and again ({what}): see {self._where(log)}")
+            if time.monotonic() > deadline:
+                raise OpsError(f"{name} is not ready after {seconds_max:.0f} s ({what}): see {self._where(log)}")
+            time.sleep(POLL_SECONDS)
+
+    def _where(self, log: str) -> str:
+        """The log of a part that is ours, else the setting that names whose it is."""
+        given = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
+        ours = {name for process in self.supervisor.processes for name in process.programs}
+        return given[log] if log in given and log not in ours else str(self.data_dir.log(log))
+
+    def _postgres_problem(self) -> str | None:
+        try:
+            psycopg.connect(self.settings.psycopg_url, connect_timeout=PROBE_SECONDS_MAX).close()
+        except psycopg.OperationalError as why:
+            return " ".join(str(why).split())
+        return None
+
+    def _redis_problem(self) -> str | None:
+        try:
+            with redis.Redis.from_url(self.settings.redis_url, socket_timeout=PROBE_SECONDS_MAX, retry=None) as client:
+                client.ping()
+        except redis.RedisError as why:
+            return str(why)
+        return None
+
+    def _web_problem(self) -> str | None:
+        return http_problem(f"{loopback_url(self.settings.host, self.settings.port)}/readyz")
+
+    def _live_problem(self) -> str | None:
+        return http_problem(f"{loopback_url(self.settings.host, self.settings.live_port)}/readyz")
+
+    def _job(self, process: Process, failure: str) -> str:
+        """Run a one-shot process to its end; what it prints is returned, what it complains of goes to its log."""
+        log = self.data_dir.log(process.name)
+        with log.open("ab") as complaints:
+            try:
+                done = subprocess.run(
+                    [sys.executable, *process.command(1)],
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=complaints,
+                    text=True,
+                    env=self.environment,
+                    timeout=JOB_SECONDS_MAX,
+                    start_new_session=True,  # a Ctrl-C is ours to handle
+                )
+            except subprocess.TimeoutExpired as why:
+                raise OpsError(f"{failure}: it took over {JOB_SECONDS_MAX} s; see {log}") from why
+            except subprocess.CalledProcessError as why:
+                raise OpsError(f"{failure}: see {log}") from why
+        return done.stdout
+
+    def _say_where_to_go(self) -> None:
+        settings = self.settings
+        flower = settings.flower_url or loopback_url(settings.host, settings.flower_port)
+        user, _, password = settings.flower_basic_auth.partition(":")
+        rows = {
+            "Shop": f"{loopback_url(settings.host, settings.port)}/",
+            "API": f"{loopback_url(settings.host, settings.port)}/api",
+            "Live": f"{loopback_url(settings.host, settings.live_port, scheme='ws')}/ws",
+            "Flower": f"{flower}/  (user {user}, password {password})",
+            "Logs": str(self.data_dir.logs),
+            "Stop": "Ctrl-C; the data stays until `make reset`",
+        }
+        print("\nDoorbuster is open.\n")
+        for name, value in rows.items():
+            print(f"  {name:<8}{value}")
+        sys.stdout.flush()
+
+
+def loopback_url(host: str, port: int, *, scheme: str = "http") -> str:
+    """How to reach from this machine what listens on `host`, which may be "all addresses"."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def http_problem(url: str) -> str | None:
+    """Why `url` does not answer 200 yet, or None when it does."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business with loopback
+    try:
+        with opener.open(url, timeout=PROBE_SECONDS_MAX) as answer:
+            return None if answer.status == 200 else f"HTTP {answer.status}"  # noqa: PLR2004 - "OK"
+    except urllib.error.HTTPError as why:
+        why.close()
+        return f"HTTP {why.code}"
+    except OSError as why:
+        return str(why)

@@ -1,0 +1,76 @@
+"""What can be wrong before anything is started, each as one line that says what to do."""
+
+import errno
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+
+from models.settings import Settings
+from ops.errors import OpsError
+from ops.ports import bind_error
+
+ENV_FILE = Path(".env")
+PORT_MAX = 65_535
+
+
+def load_settings(overrides: dict[str, str] | None = None) -> Settings:
+    """The settings from the environment and `.env`, `overrides` (by environment name) on top; raises OpsError."""
+    check_env_file(ENV_FILE)
+    given = {name.lower(): value for name, value in (overrides or {}).items()}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as why:
+        raise OpsError("; ".join(_settings_problems(why))) from why
+
+
+def check_env_file(file: Path) -> None:
+    """Refuse a `.env` that cannot be read line by line: the library would skip the line and say nothing here."""
+    if not file.exists():
+        return
+    try:
+        with file.open(encoding="utf-8") as lines:
+            wrong = next((binding.original for binding in parse_stream(lines) if binding.error), None)
+    except UnicodeDecodeError as why:
+        raise OpsError(f"{file} is not UTF-8 text: write it anew, starting from .env.example") from why
+    except OSError as why:
+        raise OpsError(f"cannot read {file} ({why.strerror}): mend or remove it") from why
+    if wrong is not None:
+        line = wrong.line + len(wrong.string) - len(wrong.string.lstrip("\n"))
+        raise OpsError(f"{file} line {line} is not NAME=value: {wrong.string.strip()[:60]!r}; mend or remove the line")
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuse ports that are the same, taken, or not for us to take; raises OpsError."""
+    wanted = {"PORT": settings.port, "LIVE_PORT": settings.live_port, "FLOWER_PORT": settings.flower_port}
+    if len(set(wanted.values())) < len(wanted):
+        listed = ", ".join(f"{name}={port}" for name, port in wanted.items())
+        raise OpsError(f"the ports must differ from each other: {listed}")
+    for name, port in wanted.items():
+        problem = bind_error(settings.host, port)
+        if problem is not None:
+            raise OpsError(_port_problem(problem, name, port, settings.host))
+
+
+def _port_problem(problem: OSError, name: str, port: int, host: str) -> str:
+    other = port + 10 if port + 10 <= PORT_MAX else port - 10
+    if problem.errno == errno.EADDRINUSE:
+        return (
+            f"{name} {port} is in use on {host}: stop what listens there or choose another, "
+            f"e.g. {name}={other} make run"
+        )
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return f"{name} {port} is not for this user: choose one from 1024 up, e.g. {name}={8000 + port} make run"
+    if problem.errno == errno.EADDRNOTAVAIL:
+        return f"HOST {host} is not an address of this machine: use 127.0.0.1, or 0.0.0.0 for all of its addresses"
+    return f"cannot listen on {name} {port} of {host}: {problem.strerror or problem}"
+
+
+def _settings_problems(why: ValidationError) -> list[str]:
+    """Each wrong setting by its environment name. The value is left out: it may be a secret."""
+    problems = []
+    for error in why.errors(include_url=False, include_input=False):
+        text = error["msg"].removeprefix("Value error, ")
+        where = "_".join(str(part) for part in error["loc"]).upper()
+        problems.append(f"{where}: {text} (in the environment or .env)" if where else text)
+    return problems
