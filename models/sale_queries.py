@@ -1,0 +1,133 @@
+"""Reading sales: one, a page of many, and what is live. Never under a lock, and never the source of a decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
+from sqlalchemy.orm import joinedload
+
+from models.database import transaction
+from models.product import Product
+from models.sale import FlashSale, SaleState
+from models.sale_rules import SaleNotFoundError
+from models.snapshot import SaleSnapshot
+
+OFFSET_MAX = 100_000
+LIVE_MAX = 100
+SORTS = {
+    "createdAt": FlashSale.created_at,
+    "updatedAt": FlashSale.updated_at,
+    "startTime": FlashSale.starts_at,
+    "endTime": FlashSale.ends_at,
+    "title": FlashSale.title,
+    "flashPrice": FlashSale.flash_price,
+    "originalPrice": FlashSale.original_price,
+    "discount": FlashSale.discount,
+    "totalStock": FlashSale.total_stock,
+    "soldCount": FlashSale.sold,
+    "remainingStock": FlashSale.remaining,
+}
+
+
+class TimeStatus(StrEnum):
+    """A sale's place in time, as lists filter by it."""
+
+    UPCOMING = "UPCOMING"
+    LIVE = "LIVE"
+    ENDED = "ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class SaleFilter:
+    """Which sales a list shows; None shows them whatever they are. `page` starts at 1."""
+
+    page: int = 1
+    limit: int = 10
+    search: str | None = None
+    status: TimeStatus | None = None
+    active: bool | None = None
+    featured: bool | None = None
+    product_id: int | None = None
+    sort_by: str = "createdAt"
+    descending: bool = True
+
+
+def get_sale(sale_id: int) -> FlashSale:
+    """A sale with its product. Raises SaleNotFoundError, also for an archived one."""
+    with transaction() as session:
+        sale = session.scalar(_with_product().where(FlashSale.id == sale_id, FlashSale.archived_at.is_(None)))
+    if sale is None:
+        raise SaleNotFoundError
+    return sale
+
+
+def list_sales(wanted: SaleFilter) -> tuple[list[FlashSale], int]:
+    """A page of sales with their products, and how many there are in all."""
+    conditions = _conditions(wanted)
+    column = SORTS[wanted.sort_by]
+    order = column.desc().nulls_last() if wanted.descending else column.asc().nulls_last()
+    query = (
+        _with_product()
+        .where(*conditions)
+        .order_by(order, FlashSale.id.desc())
+        .limit(wanted.limit)
+        .offset(min((wanted.page - 1) * wanted.limit, OFFSET_MAX))
+    )
+    with transaction() as session:
+        total = session.scalar(select(func.count()).select_from(FlashSale).where(*conditions)) or 0
+        return list(session.scalars(query)), total
+
+
+def live_sales() -> list[FlashSale]:
+    """The sales that can be bought from now, featured first: started, not over, active, with units left."""
+    query = _with_product().where(FlashSale.archived_at.is_(None), is_live(), FlashSale.remaining > 0)
+    query = query.order_by(FlashSale.featured.desc(), FlashSale.ends_at.asc().nulls_last(), FlashSale.id)
+    with transaction() as session:
+        return list(session.scalars(query.limit(LIVE_MAX)))
+
+
+def snapshots_of(sale_ids: Sequence[int]) -> list[SaleSnapshot]:
+    """These sales as they stand, without those that are unknown."""
+    with transaction() as session:
+        return [SaleSnapshot.of(sale) for sale in session.scalars(select(FlashSale).where(FlashSale.id.in_(sale_ids)))]
+
+
+def is_live() -> ColumnElement[bool]:
+    """By the clock, whether or not beat has come by."""
+    now = func.now()
+    return and_(
+        FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE)),
+        not_(FlashSale.paused),
+        FlashSale.starts_at <= now,
+        or_(FlashSale.ends_at.is_(None), FlashSale.ends_at > now),
+    )
+
+
+def _is_over() -> ColumnElement[bool]:
+    return or_(FlashSale.state.in_((SaleState.ENDED, SaleState.CANCELLED)), FlashSale.ends_at <= func.now())
+
+
+def _conditions(wanted: SaleFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [FlashSale.archived_at.is_(None)]
+    if wanted.search:
+        conditions.append(FlashSale.title.icontains(wanted.search, autoescape=True))
+    if wanted.status is TimeStatus.UPCOMING:
+        conditions += [FlashSale.starts_at > func.now(), not_(_is_over())]
+    elif wanted.status is TimeStatus.LIVE:
+        conditions.append(is_live())
+    elif wanted.status is TimeStatus.ENDED:
+        conditions.append(_is_over())
+    if wanted.active is not None:
+        is_active = and_(not_(FlashSale.paused), FlashSale.state != SaleState.CANCELLED)
+        conditions.append(is_active if wanted.active else not_(is_active))
+    if wanted.featured is not None:
+        conditions.append(FlashSale.featured.is_(wanted.featured))
+    if wanted.product_id is not None:
+        conditions.append(FlashSale.product_id == wanted.product_id)
+    return conditions
+
+
+def _with_product() -> Select[Any]:
+    return select(FlashSale).options(joinedload(FlashSale.product, innerjoin=True).joinedload(Product.category))

@@ -1,0 +1,1 @@
+"""HTTP, WebSocket and pages. Imports models and never worker: it wakes a sale by task name."""

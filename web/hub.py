@@ -1,0 +1,218 @@
+"""Fan-out: the news of a sale to every socket of this process that joined it.
+
+Stock updates are conflated: at most ten a second a sale, the latest wins. Every frame is made once, however many
+listen.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.events import between
+from models.purchases import changed_since
+from models.record import PurchaseRecord
+from models.sale_queries import snapshots_of
+from models.snapshot import SaleSnapshot
+from web.listener import Joined, SocketListener, frame
+from web.news import news
+from web.purchase_json import purchase_json
+
+log = structlog.get_logger()
+
+UPDATE_EVERY_SECONDS = 0.1
+# Outcomes of one sale that are told at most after the news were interrupted.
+CATCH_UP_MAX = 10_000
+
+
+@dataclass(slots=True)
+class _Room:
+    """A sale's listeners, what they were last told, and what is newest."""
+
+    members: set[SocketListener]
+    told: SaleSnapshot | None = None
+    latest: SaleSnapshot | None = None
+    told_at: float = 0.0
+
+    @property
+    def is_behind(self) -> bool:
+        return self.latest is not None and (self.told is None or self.latest.revision > self.told.revision)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the news are more than numbers: a start, a pause, an end."""
+        if self.told is None or self.latest is None:
+            return True
+        return (self.told.state, self.told.paused) != (self.latest.state, self.latest.paused)
+
+
+class Hub:
+    """The rooms of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._news_came = threading.Event()
+        self._interrupted = threading.Event()
+        self._rooms: dict[int, _Room] = {}
+        self._users: dict[int, set[SocketListener]] = {}
+        threading.Thread(target=self._flush_for_ever, name="hub", daemon=True).start()
+
+    def join(self, listener: SocketListener, sale_id: int) -> Joined:
+        """Put a listener into a sale's room; it hears nothing until `catch_up` finds it ready."""
+        with self._lock:
+            joined = listener.joined[sale_id] = Joined()
+            self._rooms.setdefault(sale_id, _Room(set())).members.add(listener)
+            return joined
+
+    def is_caught_up(self, joined: Joined, shown: SaleSnapshot) -> bool:
+        """Whether nothing came while the listener was shown this snapshot; from then on it hears everything."""
+        with self._lock:
+            if joined.behind:
+                joined.behind = False
+                return False
+            room = self._rooms.get(shown.sale_id)
+            if room is not None and room.told is None:
+                room.told = shown
+            joined.ready = True
+            return True
+
+    def leave(self, listener: SocketListener, sale_id: int) -> None:
+        with self._lock:
+            self._leave(listener, sale_id)
+
+    def identify(self, listener: SocketListener, user_id: int) -> None:
+        """From now on this listener hears of this buyer's own purchases."""
+        with self._lock:
+            self._users.setdefault(user_id, set()).add(listener)
+
+    def forget_user(self, listener: SocketListener) -> None:
+        with self._lock:
+            self._forget_user(listener)
+
+    def remove(self, listener: SocketListener) -> None:
+        """The socket is gone."""
+        with self._lock:
+            for sale_id in list(listener.joined):
+                self._leave(listener, sale_id)
+            self._forget_user(listener)
+
+    def counts(self) -> dict[str, int]:
+        """How many rooms and how many identified buyers there are, for the metrics."""
+        with self._lock:
+            return {"rooms": len(self._rooms), "buyers": len(self._users)}
+
+    # What the news reader calls.
+
+    def wants(self, sale_id: int) -> bool:
+        return sale_id in self._rooms or bool(self._users)
+
+    def hear(self, sale: SaleSnapshot, outcomes: list[PurchaseRecord]) -> None:
+        with self._lock:
+            for outcome in outcomes:
+                for listener in self._users.get(outcome.user_id, ()):
+                    listener.send(settled_frame(outcome))
+            room = self._rooms.get(sale.sale_id)
+            if room is None or (room.latest is not None and room.latest.revision >= sale.revision):
+                return
+            room.latest = sale
+        self._news_came.set()
+
+    def missed(self) -> None:
+        """The news were interrupted: the flusher asks PostgreSQL what they were."""
+        self._interrupted.set()
+        self._news_came.set()
+
+    def _flush_for_ever(self) -> None:
+        while True:
+            self._news_came.wait()
+            self._news_came.clear()
+            if self._interrupted.is_set():
+                self._interrupted.clear()
+                self._catch_up()
+            pause = self._flush()
+            if pause > 0:
+                time.sleep(pause)
+                self._news_came.set()
+
+    def _flush(self) -> float:
+        """Tell the rooms what is due; returns the seconds until the next that is not due yet, or 0."""
+        now = time.monotonic()
+        pause = 0.0
+        with self._lock:
+            for room in self._rooms.values():
+                if not room.is_behind:
+                    continue
+                wait = room.told_at + UPDATE_EVERY_SECONDS - now
+                if wait > 0 and not room.is_urgent:
+                    pause = min(pause or wait, wait)
+                    continue
+                self._tell(room)
+                room.told_at = now
+        return pause
+
+    def _catch_up(self) -> None:
+        """Hear from PostgreSQL what was said while the reader was away."""
+        with self._lock:
+            told = {sale_id: room.told.revision for sale_id, room in self._rooms.items() if room.told}
+            users = list(self._users)
+        try:
+            for sale in snapshots_of(list(told)):
+                outcomes = changed_since(sale.sale_id, users, told[sale.sale_id], CATCH_UP_MAX) if users else []
+                self.hear(sale, outcomes)
+        except SQLAlchemyError as error:
+            log.warning("hub.still_behind", error=type(error).__name__)
+            time.sleep(1.0)
+            self.missed()
+
+    @staticmethod
+    def _tell(room: _Room) -> None:
+        latest = room.latest
+        if latest is None:
+            return
+        events = between(room.told, latest) if room.told else []
+        frames = [frame(event.name, event.data) for event in events]
+        room.told = latest
+        for listener in room.members:
+            joined = listener.joined.get(latest.sale_id)
+            if joined is None:
+                continue
+            if not joined.ready:
+                joined.behind = True
+                continue
+            for text in frames:
+                listener.send(text)
+
+    def _leave(self, listener: SocketListener, sale_id: int) -> None:
+        listener.joined.pop(sale_id, None)
+        room = self._rooms.get(sale_id)
+        if room is not None:
+            room.members.discard(listener)
+            if not room.members:
+                del self._rooms[sale_id]
+
+    def _forget_user(self, listener: SocketListener) -> None:
+        if listener.identity is None:
+            return
+        members = self._users.get(listener.identity.user_id)
+        if members is not None:
+            members.discard(listener)
+            if not members:
+                del self._users[listener.identity.user_id]
+
+
+def settled_frame(outcome: PurchaseRecord) -> str:
+    """`purchaseSettled`, for its buyer alone."""
+    data: dict[str, Any] = {**purchase_json(outcome), "flashSaleId": str(outcome.sale_id), "seq": outcome.revision}
+    return frame("purchaseSettled", data)
+
+
+@cache
+def hub() -> Hub:
+    """The hub of this process."""
+    this = Hub()
+    news().add(this)
+    return this

@@ -1,0 +1,241 @@
+"""The WebSocket: `/ws`, and `/` for old clients. Frames are `{"event": …, "data": …}` in JSON.
+
+Served by the live process (gunicorn with gevent); granian, which serves web, cannot carry flask-sock.
+"""
+
+import time
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, request
+from flask_sock import Sock
+from redis.exceptions import RedisError
+from simple_websocket import ConnectionClosed, Server
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.clock import now, to_iso
+from models.errors import DomainError
+from models.events import between, replay, stock_update
+from models.purchases import changed_since
+from models.sale_queries import snapshots_of
+from models.snapshot import SaleSnapshot
+from web.auth import identity_of_token, redeem_ticket
+from web.hub import hub, settled_frame
+from web.listener import JOINED_MAX, SocketListener, frame
+
+log = structlog.get_logger()
+
+FRAME_BYTES_MAX = 4_096
+PING_SECONDS = 25
+# Whoever sends faster than this for long is not a buyer.
+FRAMES_PER_SECOND = 20
+FRAMES_BURST = 100
+# How long to wait for a frame before the session's own affairs are looked after.
+IDLE_SECONDS = 10
+CATCH_UP_TRIES = 20
+OWN_PURCHASES_MAX = 1_000
+SEQ_MAX = 2**62
+
+sock = Sock()
+
+
+def init_sockets(app: Flask) -> None:
+    """Serve the WebSocket from this app."""
+    app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": PING_SECONDS, "max_message_size": FRAME_BYTES_MAX}
+    sock.init_app(app)
+
+
+@sock.route("/ws")
+def ws(connection: Server) -> None:
+    """Anyone may watch a sale; who they are decides whose purchases they hear of."""
+    Session(connection, login_required=False).run()
+
+
+@sock.route("/")
+def ws_at_the_root(connection: Server) -> None:
+    """As old clients know it: a token in the handshake, or in an `authenticate` frame, before anything else."""
+    Session(connection, login_required=True).run()
+
+
+class RefusedFrameError(Exception):
+    """A frame that cannot be obeyed: a code and a message for the `error` event."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Session:
+    """One client's conversation."""
+
+    def __init__(self, connection: Server, *, login_required: bool) -> None:
+        self._connection = connection
+        self._login_required = login_required
+        self._listener = SocketListener(connection)
+        self._allowance = float(FRAMES_BURST)
+        self._counted_at = time.monotonic()
+
+    def run(self) -> None:
+        """Talk until the client is gone."""
+        try:
+            self._shake_hands()
+            while True:
+                text = self._connection.receive(timeout=IDLE_SECONDS)
+                self._check_expiry()
+                if text is not None:
+                    self._count_frame()
+                    self._obey(text)
+        except (ConnectionClosed, OSError):
+            pass
+        finally:
+            hub().remove(self._listener)
+            self._listener.close()
+
+    def _shake_hands(self) -> None:
+        ticket = request.args.get("ticket")
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        try:
+            if ticket:
+                self._identify(redeem_ticket(ticket))
+            elif scheme.lower() == "bearer":
+                self._identify(identity_of_token(token.strip()))
+        except (DomainError, RedisError) as error:
+            self._listener.send_error(*_explain(error))
+
+    def _obey(self, text: str | bytes) -> None:
+        try:
+            name, data = _parse(text)
+            if name == "authenticate":
+                self._identify(identity_of_token(_text(data, "token")))
+                self._listener.send(frame("authenticated", {"userId": str(self._user_id())}))
+            elif name == "joinFlashSale":
+                self._join(_sale_id(data), _since(data))
+            elif name == "leaveFlashSale":
+                hub().leave(self._listener, _sale_id(data))
+            else:
+                self._listener.send_error("UNKNOWN_EVENT", f"Unknown event {name[:40]!r}")
+        except RefusedFrameError as refusal:
+            self._listener.send_error(refusal.code, refusal.message)
+        except (DomainError, RedisError, SQLAlchemyError) as error:
+            self._listener.send_error(*_explain(error))
+
+    def _identify(self, identity: Any) -> None:
+        hub().forget_user(self._listener)
+        self._listener.identity = identity
+        hub().identify(self._listener, identity.user_id)
+
+    def _user_id(self) -> int | None:
+        return self._listener.identity.user_id if self._listener.identity else None
+
+    def _join(self, sale_id: int, since: int | None) -> None:
+        if self._login_required and self._listener.identity is None:
+            raise RefusedFrameError("UNAUTHORIZED", "Unauthorized access")
+        if sale_id not in self._listener.joined and len(self._listener.joined) >= JOINED_MAX:
+            raise RefusedFrameError("TOO_MANY_SALES", f"At most {JOINED_MAX} sales at a time")
+        if not snapshots_of([sale_id]):
+            raise RefusedFrameError("SALE_NOT_FOUND", "Flash sale not found")
+        hub().leave(self._listener, sale_id)
+        joined = hub().join(self._listener, sale_id)
+        shown: SaleSnapshot | None = None
+        for _ in range(CATCH_UP_TRIES):
+            shown = self._show(sale_id, since, shown)
+            if hub().is_caught_up(joined, shown):
+                return
+        # A sale that changes faster than it can be read: the client comes back with what it has seen.
+        self._listener.drop()
+
+    def _show(self, sale_id: int, since: int | None, shown: SaleSnapshot | None) -> SaleSnapshot:
+        """Bring the client from what it saw last to now; the sale's row is read first, so nothing falls between."""
+        current = snapshots_of([sale_id])[0]
+        if shown is not None:
+            self._listener.send_events(between(shown, current))
+            self._tell_own_purchases(sale_id, shown.revision)
+            return current
+        if since is not None:
+            self._replay(current, since)
+            self._tell_own_purchases(sale_id, since)
+        event = stock_update(current)
+        state = {"state": current.state, "paused": current.paused, "settledThrough": current.settled_through}
+        self._listener.send(frame(event.name, {**event.data, **state, "serverTime": to_iso(now())}))
+        return current
+
+    def _replay(self, current: SaleSnapshot, since: int) -> None:
+        past = replay(current.sale_id, since)
+        if not past.complete and since < current.revision:
+            missed = {"flashSaleId": str(current.sale_id), "since": since, "seq": current.revision}
+            self._listener.send(frame("eventsMissed", missed))
+        self._listener.send_events(past.events)
+        if past.latest is not None and past.latest.revision < current.revision:
+            self._listener.send_events(between(past.latest, current))
+
+    def _tell_own_purchases(self, sale_id: int, since: int) -> None:
+        user_id = self._user_id()
+        if user_id is None:
+            return
+        for record in changed_since(sale_id, [user_id], since, OWN_PURCHASES_MAX):
+            self._listener.send(settled_frame(record))
+
+    def _check_expiry(self) -> None:
+        identity = self._listener.identity
+        if identity is not None and identity.expires_at <= now():
+            hub().forget_user(self._listener)
+            self._listener.identity = None
+            self._listener.send_error("TOKEN_EXPIRED", "The token has expired: authenticate again")
+
+    def _count_frame(self) -> None:
+        moment = time.monotonic()
+        earned = (moment - self._counted_at) * FRAMES_PER_SECOND
+        self._allowance = min(FRAMES_BURST, self._allowance + earned) - 1
+        self._counted_at = moment
+        if self._allowance < 0:
+            self._connection.close(1008, "Too many frames")
+            raise ConnectionClosed(1008, "Too many frames")
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    if isinstance(error, DomainError):
+        unauthorized = error.code.startswith("TOKEN_")
+        return ("UNAUTHORIZED" if unauthorized else error.code), error.message
+    log.warning("socket.unavailable", error=type(error).__name__)
+    return "UNAVAILABLE", "Temporarily unavailable"
+
+
+def _parse(text: str | bytes) -> tuple[str, dict[str, Any]]:
+    if isinstance(text, bytes):
+        raise RefusedFrameError("BAD_FRAME", "Frames are JSON text")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RefusedFrameError("BAD_FRAME", "Frames are JSON text") from None
+    if not isinstance(message, dict) or not isinstance(message.get("event"), str):
+        raise RefusedFrameError("BAD_FRAME", 'Frames are {"event": …, "data": …}')
+    data = message.get("data", {})
+    if not isinstance(data, dict):
+        raise RefusedFrameError("BAD_FRAME", "data must be an object")
+    return message["event"], data
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise RefusedFrameError("BAD_FRAME", f"{name} must be text")
+    return value
+
+
+def _sale_id(data: dict[str, Any]) -> int:
+    value = data.get("flashSaleId")
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > 18:  # noqa: PLR2004
+        raise RefusedFrameError("BAD_FRAME", "flashSaleId must be the id of a sale")
+    return int(text)
+
+
+def _since(data: dict[str, Any]) -> int | None:
+    value = data.get("since")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEQ_MAX:
+        raise RefusedFrameError("BAD_FRAME", "since must be the seq of an event")
+    return value

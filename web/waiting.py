@@ -1,0 +1,120 @@
+"""Waiting for an outcome: `Prefer: wait` and `?wait`, woken by the news rather than by polling.
+
+Waiting holds a request thread on web, so only a share of them may wait; on live a wait is a greenlet and is cheap.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+
+from models.record import PurchaseRecord
+from models.settings import settings
+from models.snapshot import SaleSnapshot
+from web.news import news
+from web.runtime import on_gevent
+
+# The share of web's request threads that may wait; the others answer.
+WAITING_SHARE = 0.5
+WAITING_MAX_ON_LIVE = 5_000
+# How long to trust the news before PostgreSQL is asked: first for an outcome that came between the gate's answer and
+# the wait, then for news that never came.
+FIRST_LOOK_SECONDS = 0.5
+NEXT_LOOK_SECONDS = 2.0
+
+
+class _Wait:
+    def __init__(self, user_id: int) -> None:
+        self.user_id = user_id
+        self.heard = threading.Event()
+        self.record: PurchaseRecord | None = None
+
+
+class Waiters:
+    """Who waits for which ticket in this process."""
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.BoundedSemaphore(places)
+        self._lock = threading.Lock()
+        self._waits: dict[int, dict[int, list[_Wait]]] = {}
+
+    def wait(
+        self, sale_id: int, ticket: int, user_id: int, seconds: float, look: Callable[[], PurchaseRecord]
+    ) -> PurchaseRecord | None:
+        """The settled purchase, or None if it did not settle in time or no place to wait was free.
+
+        `look` reads the purchase as it stands; it is asked now and then, in case the news were missed.
+        """
+        if seconds <= 0 or not self._places.acquire(blocking=False):
+            return None
+        wait = _Wait(user_id)
+        self._register(sale_id, ticket, wait)
+        try:
+            return self._wait(wait, time.monotonic() + seconds, look)
+        finally:
+            self._forget(sale_id, ticket, wait)
+            self._places.release()
+
+    def _wait(self, wait: _Wait, end: float, look: Callable[[], PurchaseRecord]) -> PurchaseRecord | None:
+        pause = FIRST_LOOK_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            wait.heard.wait(min(left, pause))
+            if wait.record is not None:
+                return wait.record
+            wait.heard.clear()
+            record = look()
+            if record.is_settled:
+                return record
+            pause = NEXT_LOOK_SECONDS
+        return None
+
+    def _register(self, sale_id: int, ticket: int, wait: _Wait) -> None:
+        with self._lock:
+            self._waits.setdefault(sale_id, {}).setdefault(ticket, []).append(wait)
+
+    def _forget(self, sale_id: int, ticket: int, wait: _Wait) -> None:
+        with self._lock:
+            tickets = self._waits[sale_id]
+            tickets[ticket].remove(wait)
+            if not tickets[ticket]:
+                del tickets[ticket]
+            if not tickets:
+                del self._waits[sale_id]
+
+    def wants(self, sale_id: int) -> bool:
+        return sale_id in self._waits
+
+    def hear(self, sale: SaleSnapshot, outcomes: list[PurchaseRecord]) -> None:
+        with self._lock:
+            tickets = self._waits.get(sale.sale_id, {})
+            for outcome in outcomes:
+                for ticket in {outcome.ticket, outcome.original_ticket or outcome.ticket}:
+                    for wait in tickets.get(ticket, ()):
+                        self._answer(wait, outcome)
+
+    @staticmethod
+    def _answer(wait: _Wait, outcome: PurchaseRecord) -> None:
+        if wait.user_id != outcome.user_id:
+            # The ticket was given out twice; the news of the other request are not for this one.
+            return
+        if outcome.duplicate_of is None:
+            wait.record = outcome
+        # A duplicate's answer is its first's: let the wait look it up.
+        wait.heard.set()
+
+    def missed(self) -> None:
+        """The news were interrupted: everyone looks for themselves."""
+        with self._lock:
+            for tickets in self._waits.values():
+                for waits in tickets.values():
+                    for wait in waits:
+                        wait.heard.set()
+
+
+@cache
+def waiters() -> Waiters:
+    """The waiters of this process."""
+    places = WAITING_MAX_ON_LIVE if on_gevent() else max(1, int(settings().web_threads * WAITING_SHARE))
+    these = Waiters(places)
+    news().add(these)
+    return these

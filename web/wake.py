@@ -1,0 +1,67 @@
+"""Wake-ups: asks for a sale to be settled, by task name, beside the request that admitted.
+
+Publishing happens on a thread of its own, so that a broker that hangs keeps no buyer waiting. A wake-up that is lost
+costs a second or two: the sweeper sends another.
+"""
+
+import queue
+import threading
+from functools import cache
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from models import mailbox, tasks
+from models.redisclient import REDIS_AWAY
+
+log = structlog.get_logger()
+
+WAITING_MAX = 1_000
+RETRY = {"max_retries": 2, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.2}
+
+
+class Waker:
+    """A queue of wake-ups and the thread that publishes them."""
+
+    def __init__(self) -> None:
+        self._celery = Celery("doorbuster-web", set_as_current=False)
+        self._celery.config_from_object("celeryconfig")
+        self._waiting: queue.Queue[tuple[int, bool]] = queue.Queue(WAITING_MAX)
+        threading.Thread(target=self._publish_for_ever, name="waker", daemon=True).start()
+
+    def wake(self, sale_id: int, *, dedicated: bool = False) -> None:
+        """Ask for a sale to be settled; never blocks and never raises."""
+        try:
+            self._waiting.put_nowait((sale_id, dedicated))
+        except queue.Full:
+            log.warning("wake.dropped", sale=sale_id)
+
+    def _publish_for_ever(self) -> None:
+        while True:
+            sale_id, dedicated = self._waiting.get()
+            try:
+                self._celery.send_task(
+                    tasks.SETTLE,
+                    args=(sale_id,),
+                    queue=tasks.settle_queue(sale_id, dedicated=dedicated),
+                    ignore_result=True,
+                    retry=True,
+                    retry_policy=RETRY,
+                )
+            except (OperationalError, OSError, *REDIS_AWAY) as error:
+                log.warning("wake.failed", sale=sale_id, error=type(error).__name__)
+                self._let_the_next_request_try(sale_id)
+
+    @staticmethod
+    def _let_the_next_request_try(sale_id: int) -> None:
+        try:
+            mailbox.clear_awake(sale_id)
+        except REDIS_AWAY:
+            log.warning("wake.flag_left", sale=sale_id)
+
+
+@cache
+def waker() -> Waker:
+    """The waker of this process, started with its first use (after a server has forked)."""
+    return Waker()
