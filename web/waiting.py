@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cache
 
 from models.record import PurchaseRecord
+from models.runtime import on_gevent
 from models.settings import settings
 from models.snapshot import SaleSnapshot
 from web.news import news
-from web.runtime import on_gevent
 
 # The share of web's request threads that may wait; the others answer.
 WAITING_SHARE = 0.5

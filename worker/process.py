@@ -1,23 +1,41 @@
 """What every Celery process does beside its tasks: logs with the task's id, and a heartbeat from its own loop."""
 
+import logging
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from celery import bootsteps
-from celery.signals import setup_logging, task_postrun, task_prerun
-from models.logs import configure_logging
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_ready
+from sqlalchemy.exc import SQLAlchemyError
 
 from models import rediskeys
+from models.logs import configure_logging
 from models.redisclient import REDIS_AWAY, redis_client
+from models.sale_rules import SaleNotFoundError
+from models.settle import settle_turn
 from worker.app import app
 
 HEARTBEAT_EVERY_SECONDS = 2.0
+# Celery's own lines on every message, at INFO: four chores a second would drown what matters.
+CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
+# No sale has this id.
+NO_SALE = 0
 
 
 @setup_logging.connect
 def _configure(**_: Any) -> None:
     """Take logging over from Celery, so that web and worker log alike."""
     configure_logging()
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@worker_ready.connect
+def _warm_up(**_: Any) -> None:
+    """Connect and compile before the first buyer comes, not while they wait."""
+    with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY):
+        settle_turn(NO_SALE)
 
 
 @task_prerun.connect
