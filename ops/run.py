@@ -25,6 +25,7 @@ from ops.processes import POSTGRES, REDIS, Process, application
 from ops.stack import write_stack
 from ops.state import DataDir, Secrets
 from ops.supervisor import Supervisor
+from ops.watch import watch
 
 FLOWER_USER = "admin"
 FAILED = 1
@@ -66,7 +67,7 @@ def _run(data_dir: DataDir) -> int:
         write_stack(data_dir, environment)
         supervisor.start()
         Boot(supervisor, settings, data_dir, os.environ | environment).run()
-        status = supervisor.wait()
+        status = watch(supervisor, data_dir)
         raise OpsError(f"the supervisor ended with status {status}: see {data_dir.log('supervisord')}")
     except StopRequested:
         print("\nDoorbuster stops …", flush=True)

@@ -1,0 +1,33 @@
+"""While the stack runs: a line on the terminal for each part that died and is back."""
+
+import subprocess
+import time
+
+from models.clock import now
+from ops.errors import OpsError
+from ops.state import DataDir
+from ops.supervisor import Supervisor
+
+POLL_SECONDS = 1.0
+QUIET_SECONDS = 30  # a part that dies again and again is worth a line now and then, not one a second
+
+
+def watch(supervisor: Supervisor, data_dir: DataDir) -> int:
+    """Tell of every restart until the supervisor itself ends; returns its exit status."""
+    known: dict[str, int] = {}
+    told_at: dict[str, float] = {}
+    while True:
+        try:
+            return supervisor.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            running = supervisor.process_ids()
+        except OpsError:
+            continue  # it is on its way out, and the wait above will say so
+        for name, process_id in running.items():
+            came_back = known.get(name, process_id) != process_id
+            if came_back and time.monotonic() - told_at.get(name, -QUIET_SECONDS) >= QUIET_SECONDS:
+                told_at[name] = time.monotonic()
+                print(f"{now():%H:%M:%S} {name} died and was started again; see {data_dir.log(name)}", flush=True)
+        known |= running
