@@ -15,6 +15,7 @@ may touch them together.
 | `revoked:<jti>` | string | web | web | until the token would have expired |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `heartbeat:beat` | string | chores | web | 15 s |
+| `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
 """
 
 # A wake-up that is lost on its way is sent again by the next request after this long, or by the sweeper.
@@ -26,6 +27,7 @@ WORKER_HEARTBEAT_PATTERN = "heartbeat:worker:*"
 BEAT_HEARTBEAT = "heartbeat:beat"
 WORKER_HEARTBEAT_SECONDS = 10
 BEAT_HEARTBEAT_SECONDS = 15
+LIMITS_PREFIX = "limits"
 
 
 def view(sale_id: int) -> str:
