@@ -15,6 +15,7 @@ may touch them together.
 | `revoked:<jti>` | string | web | web | until the token would have expired |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `heartbeat:beat` | string | chores | web | 15 s |
+| `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
 """
 
@@ -28,6 +29,8 @@ BEAT_HEARTBEAT = "heartbeat:beat"
 WORKER_HEARTBEAT_SECONDS = 10
 BEAT_HEARTBEAT_SECONDS = 15
 LIMITS_PREFIX = "limits"
+# Long enough to open a socket on a slow telephone, too short to be worth stealing from a log.
+SOCKET_TICKET_SECONDS = 30
 
 
 def view(sale_id: int) -> str:
@@ -69,3 +72,7 @@ def revoked(jti: str) -> str:
 
 def worker_heartbeat(name: str) -> str:
     return f"heartbeat:worker:{name}"
+
+
+def socket_ticket(ticket: str) -> str:
+    return f"socket-ticket:{ticket}"

@@ -1,0 +1,240 @@
+"""Who is asking: tokens are checked before anything else of a request is looked at.
+
+A view says who may call it with one of three marks, right above the function:
+
+    @public            anybody
+    @login_required    whoever has an access token
+    @admin_required    an admin
+
+A route under /api without a mark is refused when the application is made, and the OpenAPI document is written from the
+same marks (web/openapi.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, TypeVar
+
+import structlog
+from flask import Flask, current_app, g, request
+from flask_jwt_extended import JWTManager, decode_token, verify_jwt_in_request
+from flask_jwt_extended.exceptions import JWTExtendedException, NoAuthorizationError, WrongTokenError
+from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
+
+from models import socket_tickets, tokens
+from models.clock import EPOCH, from_ms
+from models.errors import DomainError, ForbiddenError, UnavailableError
+from models.redisclient import REDIS_AWAY
+from models.revocations import is_revoked
+from models.settings import settings
+from models.tokens import issue_access_token
+from models.user import Role
+
+__all__ = [
+    "Access",
+    "Identity",
+    "UnauthorizedError",
+    "admin_required",
+    "current_user",
+    "identity_of_token",
+    "init_auth",
+    "issue_access_token",
+    "login_required",
+    "optional_user",
+    "public",
+    "redeem_ticket",
+]
+
+log = structlog.get_logger()
+View = TypeVar("View", bound=Callable[..., Any])
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Access(Enum):
+    """Who may call a route."""
+
+    PUBLIC = "public"
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whoever is behind a token. The role is the one the token was given out with, at most its lifetime ago."""
+
+    user_id: int
+    role: str
+    jti: str
+    expires_at: datetime
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == Role.ADMIN
+
+
+class UnauthorizedError(DomainError):
+    """Nobody knows who you are: 401, with a code that says why."""
+
+    code = "TOKEN_INVALID"
+    message = "The token is not valid"
+
+
+class TokenMissingError(UnauthorizedError):
+    code = "TOKEN_MISSING"
+    message = "Send an access token: Authorization: Bearer <token>"
+
+
+class TokenExpiredError(UnauthorizedError):
+    code = "TOKEN_EXPIRED"
+    message = "The token has expired"
+
+
+class TokenRevokedError(UnauthorizedError):
+    code = "TOKEN_REVOKED"
+    message = "The token was revoked"
+
+
+def public(view: View) -> View:
+    return _mark(view, Access.PUBLIC)
+
+
+def login_required(view: View) -> View:
+    return _mark(view, Access.USER)
+
+
+def admin_required(view: View) -> View:
+    return _mark(view, Access.ADMIN)
+
+
+def _mark(view: View, access: Access) -> View:
+    # A mark on the function itself, which functools.wraps carries through every other decorator.
+    view.access = access  # type: ignore[attr-defined]
+    return view
+
+
+def access_of(endpoint: str) -> Access | None:
+    """The mark of an endpoint of the current application, or None."""
+    return getattr(current_app.view_functions.get(endpoint), "access", None)
+
+
+def init_auth(app: Flask) -> None:
+    """Check tokens on every marked route, before bodies are read."""
+    app.config.update(
+        JWT_SECRET_KEY=settings().jwt_secret_key,
+        JWT_ALGORITHM=tokens.ALGORITHM,
+        JWT_TOKEN_LOCATION=["headers"],
+        JWT_DECODE_ISSUER=tokens.ISSUER,
+        JWT_DECODE_AUDIENCE=tokens.AUDIENCE,
+        JWT_DECODE_LEEWAY=tokens.LEEWAY_SECONDS,
+    )
+    JWTManager(app)
+    app.before_request(_authenticate)
+
+
+def current_user() -> Identity:
+    """Whoever asks, on a route with @login_required or @admin_required. Raises UnauthorizedError elsewhere without
+    a sound token."""
+    found = _read_header()
+    if isinstance(found, UnauthorizedError):
+        raise found
+    return found
+
+
+def optional_user() -> Identity | None:
+    """Whoever asks, if their token is sound, on any route.
+
+    Revocation is not asked about: good for courtesy and for counting requests, not for authority.
+    """
+    found = _read_header()
+    return found if isinstance(found, Identity) else None
+
+
+def identity_of_token(token: str, *, refresh: bool = False) -> Identity:
+    """Whoever is behind a token that came by another way than the header (a socket, a body).
+
+    Raises UnauthorizedError, and redis errors where Redis is away: then nobody knows whether it was revoked.
+    """
+    identity = _explained(lambda: decode_token(token), tokens.REFRESH if refresh else tokens.ACCESS)
+    if is_revoked(identity.jti):
+        raise TokenRevokedError
+    return identity
+
+
+def redeem_ticket(ticket: str) -> Identity:
+    """Whoever was given this one-time ticket for the WebSocket; it is void from now on.
+
+    Raises UnauthorizedError, and redis errors where Redis is away.
+    """
+    holder = socket_tickets.redeem(ticket)
+    if holder is None:
+        raise UnauthorizedError("The ticket is not valid, or was used")
+    if is_revoked(holder.jti):
+        raise TokenRevokedError
+    return Identity(holder.user_id, holder.role, holder.jti, from_ms(holder.expires_ms))
+
+
+def _authenticate() -> None:
+    access = access_of(request.endpoint or "")
+    if access in (None, Access.PUBLIC) or request.method == "OPTIONS":
+        return
+    identity = current_user()
+    _refuse_revoked(identity)
+    if access is Access.ADMIN and not identity.is_admin:
+        raise ForbiddenError("Only admins may do this")
+
+
+def _refuse_revoked(identity: Identity) -> None:
+    """docs/decisions/0004-revocation-when-redis-is-away.md: while nobody can know, reading goes on, writing waits."""
+    try:
+        revoked = is_revoked(identity.jti)
+    except REDIS_AWAY as error:
+        if request.method not in SAFE_METHODS:
+            raise UnavailableError("Tokens cannot be checked at this moment", code="TOKEN_CHECK_UNAVAILABLE") from error
+        log.warning("revocation.unchecked", user=identity.user_id)
+        return
+    if revoked:
+        raise TokenRevokedError
+
+
+def _read_header() -> Identity | UnauthorizedError:
+    """The header's identity or what is wrong with it, worked out once a request: the limiter asks first."""
+    if "caller" not in g:
+        try:
+            g.caller = _explained(_decode_header, tokens.ACCESS)
+        except UnauthorizedError as error:
+            g.caller = error
+    caller: Identity | UnauthorizedError = g.caller
+    return caller
+
+
+def _decode_header() -> dict[str, Any]:
+    # Revocation is asked about separately, where the answer decides.
+    verified = verify_jwt_in_request(skip_revocation_check=True, verify_type=False)
+    if verified is None:
+        raise NoAuthorizationError("no token is looked for on this method")
+    return verified[1]
+
+
+def _explained(decode: Callable[[], dict[str, Any]], kind: str) -> Identity:
+    """The identity of a decoded token; every way a token can be wrong becomes an UnauthorizedError."""
+    try:
+        claims = decode()
+        if claims["type"] != kind:
+            raise WrongTokenError(f"an {kind} token is needed")
+        return Identity(
+            user_id=int(claims["sub"]),
+            role=str(claims["role"]),
+            jti=str(claims["jti"]),
+            expires_at=EPOCH + timedelta(seconds=claims["exp"]),
+        )
+    except NoAuthorizationError as error:
+        raise TokenMissingError from error
+    except ExpiredSignatureError as error:
+        raise TokenExpiredError from error
+    except (InvalidTokenError, JWTExtendedException, LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise UnauthorizedError from error
+    except RecursionError as error:
+        # A forged token's claims are parsed before its signature is known to be wrong, however deep they nest.
+        raise UnauthorizedError from error

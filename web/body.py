@@ -1,0 +1,75 @@
+"""Bodies: strict JSON or a refusal that names what is wrong, before any schema is asked.
+
+flask-openapi reads a body "silently": what it cannot parse becomes None, and a JSON text becomes the JSON inside the
+text. Here a body is JSON (RFC 8259), of the declared type, of a bounded size, and an object, or it is refused.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask, request
+from werkzeug.exceptions import BadRequest
+
+from models.errors import FieldError, InvalidError
+
+MALFORMED = "MALFORMED_JSON"
+# PostgreSQL's text cannot hold it, and no name or address has it.
+NUL = "\x00"
+
+
+def init_bodies(app: Flask) -> None:
+    """Check the body of every view that takes one, and the query string of every request."""
+    with_body = {name for name, view in app.view_functions.items() if "body" in getattr(view, "__annotations__", {})}
+
+    @app.before_request
+    def check() -> None:
+        _check_query()
+        if request.endpoint in with_body:
+            read_json()
+
+
+def read_json() -> dict[str, Any]:
+    """The request's JSON object.
+
+    Raises InvalidError for what is no JSON object or holds NUL, and werkzeug's 413 and 415.
+    """
+    try:
+        body = request.get_json()
+    except BadRequest as error:
+        raise InvalidError.field("body", "must be JSON in UTF-8", code=MALFORMED) from error
+    if not isinstance(body, dict):
+        raise InvalidError.field("body", "must be a JSON object", code=MALFORMED)
+    # In JSON a NUL can only stand as this escape, so most bodies need no walk.
+    if b"\\u0000" in request.get_data():
+        named = [FieldError(path, "must not contain NUL characters") for path in _paths_with_nul(body)]
+        if named:
+            raise InvalidError(fields=named[:20])
+    return body
+
+
+def _check_query() -> None:
+    if NUL in request.path:
+        raise InvalidError.field("path", "must not contain NUL characters")
+    if b"%00" in request.query_string:
+        named = [FieldError(name.replace(NUL, ""), "must not contain NUL characters") for name in _args_with_nul()]
+        raise InvalidError(fields=named or [FieldError("query", "must not contain NUL characters")])
+
+
+def _args_with_nul() -> Iterator[str]:
+    for name, value in request.args.items(multi=True):
+        if NUL in name or NUL in value:
+            yield name
+
+
+def _paths_with_nul(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, str):
+        if NUL in value:
+            yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if NUL in name:
+                yield path or "body"
+            yield from _paths_with_nul(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _paths_with_nul(inner, f"{path}.{index}" if path else str(index))

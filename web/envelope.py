@@ -1,0 +1,57 @@
+"""The one shape of every answer: `ok()` for success, `fail()` for refusal."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask import Response
+
+from models.errors import FieldError
+from web.json import json_response
+
+
+def ok(
+    data: Any,
+    message: str,
+    *,
+    status: int = 200,
+    meta: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """`{"success": true, "message", "data", "meta"?}`."""
+    body: dict[str, Any] = {"success": True, "message": message, "data": data}
+    if meta is not None:
+        body["meta"] = meta
+    return _respond(body, status, headers)
+
+
+def fail(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    fields: Iterable[FieldError] = (),
+    data: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """`{"success": false, "message", "error", "code", "errors", "statusCode", "data"?}`.
+
+    `error` says what `message` says, for clients of an older dialect that look there.
+    """
+    body: dict[str, Any] = {
+        "success": False,
+        "message": message,
+        "error": message,
+        "code": code,
+        "errors": [{"field": each.field, "message": each.message} for each in fields],
+        "statusCode": status,
+    }
+    if data:
+        body["data"] = data
+    return _respond(body, status, headers)
+
+
+def _respond(body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+    response = json_response(body, status)
+    if headers:
+        response.headers.update(headers)
+    return response

@@ -1,0 +1,113 @@
+"""The kinds of values that bodies are made of, each with its rule, its words of refusal and its description."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
+
+BIGINT_MAX = 2**63 - 1
+PRICE_MAX = Decimal("9999999999.99")
+EMAIL_LENGTH_MAX = 254
+
+# The pattern by which browsers check <input type=email>: HTML Living Standard (WHATWG), section 4.10.5.1.5, "valid
+# e-mail address". What it lets through may still not exist; only a mail that arrives would show that.
+EMAIL = re.compile(
+    r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+"
+    r"@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"
+)
+
+
+def read_id(value: object) -> int:
+    """An id, as the text that we hand out or as a number. Raises ValueError."""
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
+        number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= BIGINT_MAX:
+        raise ValueError("must be an id")
+    return number
+
+
+def read_price(value: object) -> Decimal:
+    """A JSON number or its text, in major units of its currency. Raises ValueError.
+
+    orjson hands a number over as a float; up to 15 digits its shortest text is what the client wrote.
+    """
+    price = _decimal(value)
+    if price is None or price != round(price, 2):
+        raise ValueError("must be a number with at most two decimals")
+    if not 0 < price <= PRICE_MAX:
+        raise ValueError(f"must be above 0 and at most {PRICE_MAX}")
+    return price
+
+
+def read_rating(value: object) -> Decimal:
+    """0 to 5 stars in tenths. Raises ValueError."""
+    rating = _decimal(value)
+    if rating is None or not 0 <= rating <= 5 or rating != round(rating, 1):  # noqa: PLR2004 - five stars
+        raise ValueError("must be a number from 0 to 5 with at most one decimal")
+    return rating
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value)
+    return Decimal(text) if re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,16})?", text, re.ASCII) else None
+
+
+def read_moment(value: object) -> datetime:
+    """ISO 8601 with its offset, as aware UTC; without an offset nobody knows when it is. Raises ValueError."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ValueError("must be a time in ISO 8601, such as 2026-11-27T18:00:00Z")
+    if moment.tzinfo is None:
+        raise ValueError("must say its zone: end it with Z or an offset such as +01:00")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time between the years 1 and 9999") from None
+
+
+def read_email(value: object) -> str:
+    """An e-mail address in lower case. Raises ValueError."""
+    address = value.strip() if isinstance(value, str) else ""
+    if len(address) > EMAIL_LENGTH_MAX or not EMAIL.fullmatch(address):
+        raise ValueError("must be an e-mail address")
+    return address.lower()
+
+
+def _text(maximum: int, minimum: int = 1) -> Any:
+    return StringConstraints(strip_whitespace=True, min_length=minimum, max_length=maximum)
+
+
+Id = Annotated[
+    int,
+    BeforeValidator(read_id),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[0-9]{1,19}$"}, {"type": "integer", "minimum": 1}]}),
+]
+Price = Annotated[
+    Decimal,
+    BeforeValidator(read_price),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": float(PRICE_MAX)}),
+]
+Rating = Annotated[
+    Decimal, BeforeValidator(read_rating), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 5})
+]
+Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Email = Annotated[
+    str,
+    BeforeValidator(read_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH_MAX}),
+]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+PersonName = Annotated[str, _text(100)]
+Title = Annotated[str, _text(200)]
+LongText = Annotated[str, _text(10_000, minimum=0)]
+SearchTerm = Annotated[str, _text(100)]
+# What a page may show as a picture: never a `javascript:` address.
+ImageUrl = Annotated[str, StringConstraints(pattern=r"^(https?://|/)[^\s]+$", max_length=2048)]

@@ -1,0 +1,50 @@
+"""Every request's id, and its one line in the log."""
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from flask import Flask, g, request
+from flask.wrappers import Response
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from web.auth import Identity
+
+log = structlog.get_logger()
+
+HEADER = "X-Request-Id"
+# An id from a proxy or a client is taken over if it cannot hurt a log or a header.
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+# Asked every few seconds by machines.
+QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def init_request_log(app: Flask) -> None:
+    """Registered first, so that everything after it logs with the request's id and counts in its time."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    asked = request.headers.get(HEADER, "")
+    g.request_id = asked if SANE_ID.fullmatch(asked) else uuid4().hex
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers[HEADER] = g.request_id
+    route = request.url_rule.rule if request.url_rule else None
+    caller = g.get("caller")
+    write = log.debug if route in QUIET_ROUTES else log.info
+    write(
+        "request",
+        method=request.method,
+        route=route,
+        status=response.status_code,
+        ms=round((time.perf_counter() - g.began) * 1000, 1),
+        user=caller.user_id if isinstance(caller, Identity) else None,
+    )
+    return response
