@@ -5,12 +5,15 @@ text. Here a body is JSON (RFC 8259), of the declared type, of a bounded size, a
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, request
 from werkzeug.exceptions import BadRequest
 
 from models.errors import FieldError, InvalidError
+from web.schemas import Body
+
+B = TypeVar("B", bound=Body)
 
 MALFORMED = "MALFORMED_JSON"
 # PostgreSQL's text cannot hold it, and no name or address has it.
@@ -45,6 +48,11 @@ def read_json() -> dict[str, Any]:
         if named:
             raise InvalidError(fields=named[:20])
     return body
+
+
+def optional_body(schema: type[B]) -> B:
+    """The body by its schema, or the schema's defaults where nothing was sent. Raises as `read_json` does."""
+    return schema.model_validate(read_json() if request.get_data() else {})
 
 
 def _check_query() -> None:

@@ -1,0 +1,64 @@
+"""The application: every part of it put together, the same for web (threads) and live (greenlets)."""
+
+from flask_openapi.openapi import OpenAPI
+
+from models.logs import configure_logging
+from models.settings import settings
+from web import accounts, categories, health, products, purchases, sales
+from web.auth import init_auth
+from web.body import init_bodies
+from web.cli import init_cli
+from web.errors import init_errors, refuse_invalid
+from web.headers import init_headers
+from web.ids import IdConverter
+from web.json import OrjsonProvider
+from web.limits import init_limits, limiter
+from web.openapi import init_openapi, new_openapi_app
+from web.requestlog import init_request_log
+from web.sockets import init_sockets
+
+# The API, one blueprint a resource. A new one is added here, and nowhere else.
+API = (
+    accounts.blueprint,
+    products.blueprint,
+    categories.blueprint,
+    sales.blueprint,
+    purchases.blueprint,
+)
+
+
+def create_app() -> OpenAPI:
+    """A new application from the settings of this process. Connects to nothing yet.
+
+    Raises RuntimeError where a setting that it cannot do without is missing.
+    """
+    _require_settings()
+    configure_logging()
+    app = new_openapi_app(__name__)
+    app.json = OrjsonProvider(app)
+    app.url_map.converters["int"] = IdConverter
+    app.config["MAX_CONTENT_LENGTH"] = settings().request_bytes_max
+    app.validation_error_callback = refuse_invalid
+    for blueprint in API:
+        app.register_api(blueprint)
+    limiter.exempt(health.blueprint)
+    app.register_blueprint(health.blueprint)
+    init_sockets(app)
+    init_openapi(app)
+    init_cli(app)
+    # The order of these is the order in which a request meets them.
+    init_request_log(app)
+    init_headers(app)
+    init_limits(app)
+    init_auth(app)
+    init_bodies(app)
+    init_errors(app)
+    return app
+
+
+def _require_settings() -> None:
+    known = settings()
+    needed = {"DATABASE_URL": known.database_url, "REDIS_URL": known.redis_url, "JWT_SECRET_KEY": known.jwt_secret_key}
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise RuntimeError(f"{', '.join(missing)} must be set: see .env.example")

@@ -1,0 +1,32 @@
+"""Health, for machines: outside /api, outside the limits, and not in the log at INFO."""
+
+from flask import Blueprint
+from flask.wrappers import Response
+
+from models.readiness import UP, check_readiness
+from web.envelope import fail, ok
+
+RETRY_AFTER_SECONDS = 2
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """This process answers. Asks nobody else: restarting it would mend nothing that is wrong elsewhere."""
+    return ok(None, "alive")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Everything that selling needs is up: 200; or 503, with the parts by name."""
+    checks = check_readiness()
+    if all(state == UP for state in checks.values()):
+        return ok({"checks": checks}, "ready")
+    return fail(
+        503,
+        "NOT_READY",
+        "Not ready",
+        data={"checks": checks},
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )

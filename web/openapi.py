@@ -1,0 +1,122 @@
+"""The API's description, OpenAPI 3.1: what every blueprint has in common, and what follows from the views themselves.
+
+Which routes need a token, and which refusals every route can give, is written here from the marks on the views, so
+that the document cannot say anything else than the code does.
+"""
+
+from typing import Any
+
+from flask.wrappers import Response
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models import OPENAPI3_REF_PREFIX
+from flask_openapi.models.info import Info
+from flask_openapi.models.operation import Operation
+from flask_openapi.models.response import Response as DescribedResponse
+from flask_openapi.models.security_scheme import SecurityScheme
+from flask_openapi.models.tag import Tag
+from flask_openapi.openapi import OpenAPI
+from flask_openapi.utils import parse_rule
+from pydantic.alias_generators import to_camel
+
+from web.auth import Access, public
+from web.headers import DOCS_PREFIX
+from web.json import json_response
+from web.schemas import ErrorEnvelope
+
+DOCUMENT_URL = "/api/openapi.json"
+BEARER = "bearerToken"
+
+INFO = Info(
+    title="Doorbuster",
+    version="1.0.0",
+    description=(
+        "Sells a limited number of units in a short time, and gets it exactly right.\n\n"
+        "Every answer is an envelope: `success`, `message`, `data` and, for lists, `meta`; a refusal has a stable "
+        "`code` and names the `errors` of the input. Ids are text, times are ISO 8601 in UTC, money is a number with "
+        "at most two decimals beside its ISO 4217 currency. Send `X-Request-Id` to find a request again in the logs; "
+        "every answer carries it."
+    ),
+)
+
+SECURITY_SCHEMES: dict[str, SecurityScheme | dict[str, Any]] = {
+    BEARER: SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT", description="`accessToken` of a login")
+}
+
+REFUSALS = {
+    "400": "The input breaks a rule; `errors` names the fields",
+    "401": "No token, or none that is valid: `TOKEN_MISSING`, `TOKEN_EXPIRED`, `TOKEN_INVALID`, `TOKEN_REVOKED`",
+    "403": "Known who you are, and you may not",
+    "404": "There is no such thing",
+    "413": "The body is too large",
+    "415": "The body is not declared as JSON",
+    "429": "Too many requests; `Retry-After` says when to come back",
+    "503": "A part that is needed is away or full; `Retry-After` says when to come back",
+}
+
+
+def api_blueprint(name: str, import_name: str, *, url_prefix: str, tag: str, about: str) -> APIBlueprint:
+    """A blueprint of the API, with its chapter in the document."""
+    return APIBlueprint(name, import_name, url_prefix=url_prefix, abp_tags=[Tag(name=tag, description=about)])
+
+
+def new_openapi_app(import_name: str) -> OpenAPI:
+    """A Flask application that describes itself, with its pages from wheels and nothing from a CDN."""
+    app = OpenAPI(
+        import_name,
+        info=INFO,
+        security_schemes=SECURITY_SCHEMES,
+        doc_prefix=DOCS_PREFIX,
+        validation_error_status=400,
+        validation_error_model=ErrorEnvelope,
+    )
+    # 3.2 is flask-openapi's own; Postman's converter and most generators stop at 3.1.
+    app.openapi_version = "3.1.0"
+    return app
+
+
+def init_openapi(app: OpenAPI) -> None:
+    """Complete the description from the views, and serve it. Called when every route is registered.
+
+    Raises RuntimeError for a route of the API that does not say who may call it.
+    """
+
+    @app.route(DOCUMENT_URL, endpoint="openapi_document")
+    @public
+    def openapi_document() -> Response:
+        return json_response(app.api_doc)
+
+    for rule in app.url_map.iter_rules():
+        if not rule.rule.startswith("/api/") or rule.rule.startswith(DOCS_PREFIX):
+            continue
+        access = getattr(app.view_functions[rule.endpoint], "access", None)
+        if access is None:
+            raise RuntimeError(f"{rule.rule} does not say who may call it: see web/auth.py")
+        path = app.paths.get(parse_rule(rule.rule))
+        for method in rule.methods or ():
+            operation = getattr(path, method.lower(), None)
+            if isinstance(operation, Operation):
+                # `products.list_all` is `productsListAll`: stable names for whoever generates a client.
+                operation.operationId = to_camel(rule.endpoint.replace(".", "_"))
+                _complete(operation, access, has_ids=bool(rule.arguments))
+
+
+def _complete(operation: Operation, access: Access, *, has_ids: bool) -> None:
+    statuses = ["400", "429", "503"]
+    if access is not Access.PUBLIC:
+        operation.security = [{BEARER: []}]
+        statuses.append("401")
+    if access is Access.ADMIN:
+        statuses.append("403")
+    if has_ids:
+        statuses.append("404")
+    if operation.requestBody is not None:
+        statuses += ["413", "415"]
+    responses = operation.responses = dict(operation.responses or {})
+    for status in sorted(statuses):
+        responses.setdefault(status, refusal(REFUSALS[status]))
+
+
+def refusal(when: str) -> DescribedResponse:
+    """The description of a refusal, for the `responses` of a view."""
+    schema = {"$ref": f"{OPENAPI3_REF_PREFIX}/{ErrorEnvelope.__name__}"}
+    return DescribedResponse.model_validate({"description": when, "content": {"application/json": {"schema": schema}}})
