@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 from sqlalchemy.orm import joinedload
@@ -129,5 +128,5 @@ def _conditions(wanted: SaleFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _with_product() -> Select[Any]:
+def _with_product() -> Select[FlashSale]:
     return select(FlashSale).options(joinedload(FlashSale.product, innerjoin=True).joinedload(Product.category))

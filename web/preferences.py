@@ -1,0 +1,50 @@
+"""What a request asks of its answer beside its body: how long to wait for it, and which try of it this is."""
+
+import re
+
+from flask import request
+
+from models.errors import InvalidError
+from models.settings import settings
+
+KEY_LENGTH_MAX = 128
+WAIT = re.compile(r"\d{1,4}(\.\d{1,3})?", re.ASCII)
+
+
+def idempotency_key() -> str | None:
+    """The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header-07): visible ASCII, one to a request.
+
+    The draft writes it as a quoted string; a bare one is taken too, as nearly everybody sends it. Raises InvalidError.
+    """
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    key = header.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= KEY_LENGTH_MAX or not all("!" <= character <= "~" for character in key):
+        raise InvalidError.field("Idempotency-Key", f"must be 1 to {KEY_LENGTH_MAX} visible ASCII characters")
+    return key
+
+
+def preferred_wait_seconds() -> float:
+    """How long `Prefer: wait=N` (RFC 7240, section 4.3) is willing to wait, at most our own maximum; 0 if it is not.
+
+    A preference that cannot be read is ignored, as section 2 asks.
+    """
+    for header in request.headers.getlist("Prefer"):
+        for preference in header.split(","):
+            name, _, value = preference.partition("=")
+            if name.strip().lower() == "wait" and WAIT.fullmatch(value.strip().strip('"')):
+                return min(float(value.strip().strip('"')), settings().wait_seconds_max)
+    return 0
+
+
+def asked_wait_seconds() -> float:
+    """How long `?wait=N` is willing to wait, at most our own maximum. Raises InvalidError."""
+    value = request.args.get("wait")
+    if value is None:
+        return preferred_wait_seconds()
+    if not WAIT.fullmatch(value):
+        raise InvalidError.field("wait", "must be a number of seconds")
+    return min(float(value), settings().wait_seconds_max)

@@ -1,0 +1,203 @@
+"""Buying: a request goes in through the gate, and its outcome is waited for, asked for, or listed."""
+
+from datetime import timedelta
+
+from flask.wrappers import Response
+
+from models.clock import EPOCH
+from models.gate import Admission, admit
+from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
+from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchase, purchases_of
+from models.record import PurchaseRecord
+from web.auth import current_user, login_required
+from web.cursors import decode_cursor, encode_cursor
+from web.envelope import fail, ok
+from web.errors import STATUS_OF_CODE
+from web.limits import limit_purchases
+from web.openapi import api_blueprint, refusal
+from web.preferences import asked_wait_seconds, idempotency_key, preferred_wait_seconds
+from web.purchase_json import purchase_json
+from web.schemas import Envelope
+from web.schemas_purchases import (
+    CursorQuery,
+    PurchaseBody,
+    PurchasePage,
+    PurchasePath,
+    PurchaseView,
+    SalePath,
+    TicketPath,
+    WaitQuery,
+)
+from web.waiting import waiters
+from web.wake import waker
+
+blueprint = api_blueprint(
+    "purchases",
+    __name__,
+    url_prefix="/api",
+    tag="purchases",
+    about="Requests for units, and their outcomes",
+)
+
+REFUSED = refusal("`NOT_STARTED` (with `data.startsAt`), `ENDED`, `PAUSED`, `SOLD_OUT`, `INSUFFICIENT_STOCK`")
+TOO_MANY = refusal("`LIMIT_EXCEEDED`, `IDEMPOTENCY_KEY_REUSED`")
+
+CURSOR = "purchases"
+MESSAGES = {
+    Status.QUEUED: "Your request is in line",
+    Status.CONFIRMED: "Confirmed",
+    Status.RESERVED: "Reserved",
+    Status.CANCELLED: "Cancelled",
+    Status.EXPIRED: "The hold has expired",
+    Status.REFUNDED: "Refunded",
+}
+REJECTIONS = {
+    Reason.SOLD_OUT: "Sold out",
+    Reason.INSUFFICIENT_STOCK: "Not enough units were left",
+    Reason.LIMIT_EXCEEDED: "More than one buyer may have",
+    Reason.NOT_STARTED: "The sale had not started",
+    Reason.ENDED: "The sale had ended",
+    Reason.PAUSED: "The sale was paused",
+    Reason.DUPLICATE: "This request was answered under an earlier ticket",
+    Reason.MALFORMED: "The request could not be read",
+}
+
+
+@blueprint.post(
+    "/flash-sales/<id:sale_id>/purchases",
+    summary="Buy units of a sale",
+    responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 409: REFUSED, 422: TOO_MANY},
+)
+@login_required
+@limit_purchases
+def buy(path: SalePath, body: PurchaseBody) -> Response:
+    """202 with a place in line, or with `Prefer: wait=N` the outcome itself: 201, or 409/422 with the reason.
+
+    `Idempotency-Key` makes it safe to ask again: the same key and body have the same answer.
+    """
+    return enter_line(path.sale_id, body.quantity, Kind.PURCHASE)
+
+
+@blueprint.get(
+    "/flash-sales/<id:sale_id>/purchases/<id:ticket>",
+    summary="A purchase by its sale and ticket",
+    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
+)
+@login_required
+def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
+    return _show(path.sale_id, path.ticket)
+
+
+@blueprint.get(
+    "/purchases/<purchase_id>",
+    summary="A purchase, waiting up to ?wait seconds for its outcome",
+    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
+)
+@login_required
+def by_id(path: PurchasePath, query: WaitQuery) -> Response:
+    found = parse_purchase_id(path.purchase_id)
+    if found is None:
+        raise PurchaseNotFoundError
+    return _show(*found)
+
+
+@blueprint.get("/users/me/purchases", summary="My purchases, newest first", responses={200: PurchasePage})
+@login_required
+def mine(query: CursorQuery) -> Response:
+    records = purchases_of(current_user().user_id, query.limit + 1, _read_cursor(query.cursor))
+    page = records[: query.limit]
+    more = encode_cursor(CURSOR, *_place(page[-1])) if len(records) > query.limit else None
+    return ok(
+        [purchase_json(record) for record in page],
+        "Your purchases",
+        meta={"limit": query.limit, "nextCursor": more},
+    )
+
+
+def enter_line(sale_id: int, quantity: int, kind: Kind) -> Response:
+    """Ask the gate for the current user, wake the sale, and answer as they prefer."""
+    user_id = current_user().user_id
+    admission = admit(sale_id, user_id, kind, quantity, idempotency_key=idempotency_key())
+    if admission.wake:
+        waker().wake(sale_id, dedicated=admission.dedicated)
+    wait_seconds = preferred_wait_seconds()
+    if wait_seconds:
+        record = wait_for_outcome(admission, user_id, wait_seconds)
+        if record is not None:
+            return final_answer(record, wait_seconds)
+    return _accepted(_queued(admission, user_id, kind, quantity))
+
+
+def wait_for_outcome(admission: Admission, user_id: int, seconds: float) -> PurchaseRecord | None:
+    """The outcome of an admitted request, or None if it did not come in time or waiting was declined."""
+
+    def look() -> PurchaseRecord:
+        return find_purchase(admission.sale_id, admission.ticket, viewer_id=user_id)
+
+    if admission.replayed and (record := look()).is_settled:
+        return record
+    return waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look)
+
+
+def final_answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
+    """An outcome as the answer to the request itself: 201, or the refusal that it came to."""
+    headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"}
+    if waited_seconds:
+        headers["Preference-Applied"] = f"wait={waited_seconds:g}"
+    data = purchase_json(record)
+    if record.status == Status.REJECTED:
+        reason = Reason(record.reason or Reason.MALFORMED)
+        return fail(STATUS_OF_CODE.get(reason, 409), reason, REJECTIONS[reason], data=data, headers=headers)
+    return ok(data, message_of(record), status=201, headers=headers)
+
+
+def message_of(record: PurchaseRecord) -> str:
+    """What a purchase's status means, for people."""
+    if record.status == Status.REJECTED:
+        return REJECTIONS[Reason(record.reason or Reason.MALFORMED)]
+    return MESSAGES[Status(record.status)]
+
+
+def _queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> PurchaseRecord:
+    return PurchaseRecord(
+        sale_id=admission.sale_id,
+        ticket=admission.ticket,
+        user_id=user_id,
+        kind=kind,
+        quantity=quantity,
+        status=Status.QUEUED,
+        position=admission.position,
+        estimate_seconds=admission.estimate_seconds,
+    )
+
+
+def _accepted(record: PurchaseRecord) -> Response:
+    headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}", "Retry-After": "1"}
+    return ok(purchase_json(record), MESSAGES[Status.QUEUED], status=202, headers=headers)
+
+
+def _show(sale_id: int, ticket: int) -> Response:
+    viewer = current_user()
+
+    def look() -> PurchaseRecord:
+        return find_purchase(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
+
+    seconds = asked_wait_seconds()
+    record = look()
+    if seconds and not record.is_settled:
+        record = waiters().wait(sale_id, record.ticket, record.user_id, seconds, look) or look()
+    return ok(purchase_json(record), message_of(record))
+
+
+def _place(record: PurchaseRecord) -> tuple[int, int, int]:
+    return record.admitted_ms or 0, record.sale_id, record.ticket
+
+
+def _read_cursor(cursor: str | None) -> PurchaseCursor | None:
+    if cursor is None:
+        return None
+    admitted_ms, sale_id, ticket = decode_cursor(CURSOR, cursor, (int, int, int))
+    try:
+        return PurchaseCursor(EPOCH + timedelta(milliseconds=admitted_ms), sale_id, ticket)
+    except OverflowError:
+        return PurchaseCursor(EPOCH, 0, 0)
