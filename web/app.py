@@ -36,7 +36,8 @@ def create_app() -> OpenAPI:
     configure_logging()
     app = new_openapi_app(__name__)
     app.json = OrjsonProvider(app)
-    app.url_map.converters["int"] = IdConverter
+    # `int` too: werkzeug's own takes more digits than Python reads, which is a 500.
+    app.url_map.converters |= {"id": IdConverter, "int": IdConverter}
     app.config["MAX_CONTENT_LENGTH"] = settings().request_bytes_max
     app.validation_error_callback = refuse_invalid
     for blueprint in API:

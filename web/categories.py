@@ -38,7 +38,7 @@ def list_all(query: PageQuery) -> Response:
     return ok(data, "Categories retrieved successfully", meta=query.meta(total))
 
 
-@blueprint.get("/<int:category_id>", responses={200: Envelope[CategoryView]})
+@blueprint.get("/<id:category_id>", responses={200: Envelope[CategoryView]})
 @public
 def show(path: CategoryPath) -> Response:
     """One category"""
@@ -54,7 +54,7 @@ def create(body: CategoryBody) -> Response:
     return ok(category_json(category), "Category created successfully", status=201, headers={"Location": location})
 
 
-@blueprint.patch("/<int:category_id>", responses={200: Envelope[CategoryView], 409: EXISTS})
+@blueprint.patch("/<id:category_id>", responses={200: Envelope[CategoryView], 409: EXISTS})
 @admin_required
 def rename(path: CategoryPath, body: CategoryBody) -> Response:
     """Rename a category; its slug stays"""
@@ -63,7 +63,7 @@ def rename(path: CategoryPath, body: CategoryBody) -> Response:
 
 
 @blueprint.delete(
-    "/<int:category_id>",
+    "/<id:category_id>",
     responses={200: Envelope[CategoryView], 409: refusal("`CATEGORY_IN_USE`")},
 )
 @admin_required

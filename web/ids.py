@@ -1,4 +1,4 @@
-"""Numbers in paths: all of them are ids."""
+"""Ids in paths."""
 
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -6,10 +6,7 @@ from web.fields import BIGINT_MAX
 
 
 class IdConverter(BaseConverter):
-    """What `<int:…>` means in our paths: a positive number that PostgreSQL's bigint can hold.
-
-    Anything else is no route, so 404. werkzeug's own takes as many digits as a URL has, and more than Python does.
-    """
+    """`<id:sale_id>`: a positive number that PostgreSQL's bigint can hold. Anything else is no route, so 404."""
 
     regex = r"[0-9]{1,19}"
 

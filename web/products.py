@@ -52,7 +52,7 @@ def list_all(query: ProductsQuery) -> Response:
     return ok(data, "Products retrieved successfully", meta=query.meta(total))
 
 
-@blueprint.get("/<int:product_id>", responses={200: Envelope[ProductView]})
+@blueprint.get("/<id:product_id>", responses={200: Envelope[ProductView]})
 @public
 def show(path: ProductPath) -> Response:
     """One product"""
@@ -68,7 +68,7 @@ def create(body: ProductBody) -> Response:
     return ok(product_json(product), "Product created successfully", status=201, headers={"Location": location})
 
 
-@blueprint.patch("/<int:product_id>", responses={200: Envelope[ProductView]})
+@blueprint.patch("/<id:product_id>", responses={200: Envelope[ProductView]})
 @admin_required
 def update(path: ProductPath, body: ProductChanges) -> Response:
     """Change a product; sales that were made keep the price that they were made with"""
@@ -76,7 +76,7 @@ def update(path: ProductPath, body: ProductChanges) -> Response:
     return ok(product_json(product), "Product updated successfully")
 
 
-@blueprint.delete("/<int:product_id>", responses={200: Envelope[ProductView]})
+@blueprint.delete("/<id:product_id>", responses={200: Envelope[ProductView]})
 @admin_required
 def delete(path: ProductPath) -> Response:
     """Delete a product; one that was ever in a sale is archived instead, so that history keeps its name"""
