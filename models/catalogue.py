@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -20,10 +20,10 @@ from models.slugs import free_slug, slug_of
 SortBy = Literal["createdAt", "updatedAt", "name", "price", "rating", "stock"]
 SortOrder = Literal["asc", "desc"]
 
-SORTABLE: dict[SortBy, InstrumentedAttribute[Any]] = {
+SORTABLE: dict[SortBy, ColumnElement[Any] | InstrumentedAttribute[Any]] = {
     "createdAt": Product.created_at,
     "updatedAt": Product.updated_at,
-    "name": Product.name,
+    "name": func.lower(Product.name),
     "price": Product.price,
     "rating": Product.rating,
     "stock": Product.stock,

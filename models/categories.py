@@ -84,7 +84,9 @@ def list_categories(page: int, limit: int) -> tuple[list[Category], int]:
     """One page of the categories by name, and how many there are."""
     with snapshot() as session:
         total = session.scalar(select(func.count(Category.id))) or 0
-        rows = session.scalars(select(Category).order_by(Category.name).limit(limit).offset((page - 1) * limit))
+        rows = session.scalars(
+            select(Category).order_by(func.lower(Category.name), Category.id).limit(limit).offset((page - 1) * limit)
+        )
         return list(rows), total
 
 
