@@ -16,6 +16,7 @@ from ops.errors import OpsError
 
 BORROWED_ACCOUNTS = ("postgres", "nobody")
 ROOT_STATE_DIR = Path("/var/lib/doorbuster")
+STAND_IN_NOTE = "stand-in"  # a file in a home that says where its stand-in is
 PROBE_SECONDS_MAX = 30
 
 
@@ -75,25 +76,29 @@ def home_for(account: Account | None, home: Path) -> Path:
 
     So it is for a checkout under root's own 0700 home: opening that to everybody is not ours to do.
     """
-    if can_enter(account, home):
-        return home
+    place = known_place(home)
+    if place != home or can_enter(account, home):
+        return place
     digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
     ROOT_STATE_DIR.mkdir(parents=True, exist_ok=True)
     ROOT_STATE_DIR.chmod(0o711)
     stand_in = ROOT_STATE_DIR / digest
     stand_in.mkdir(exist_ok=True)
     stand_in.chmod(0o711)
-    (home / "stand-in").write_text(f"{stand_in}\n")  # `make reset` follows this, and so may a curious reader
+    (home / STAND_IN_NOTE).write_text(f"{stand_in}\n")
     return stand_in
+
+
+def known_place(home: Path) -> Path:
+    """Where the files of `home` are: in its stand-in, if an earlier run made one, else in itself."""
+    note = home / STAND_IN_NOTE
+    stand_in = Path(note.read_text().strip()) if note.is_file() else home
+    return stand_in if stand_in.parent == ROOT_STATE_DIR and stand_in.is_dir() else home
 
 
 def remove_home(home: Path) -> None:
     """Remove a server's home, and its stand-in if it has one."""
-    note = home / "stand-in"
-    if note.is_file():
-        stand_in = Path(note.read_text().strip())
-        if stand_in.parent == ROOT_STATE_DIR:
-            shutil.rmtree(stand_in, ignore_errors=True)
+    shutil.rmtree(known_place(home), ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -108,6 +113,6 @@ def _succeeds_as(account: Account, command: list[str]) -> bool:
             timeout=PROBE_SECONDS_MAX,
             **account.popen,
         )
-    except (PermissionError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

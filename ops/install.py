@@ -60,6 +60,8 @@ def reason_to_rebuild() -> "str | None":
         return "it was made with Python {}.{}".format(*version)
     if os.environ.get("PYTHON") and version != sys.version_info[:2]:
         return "it was made with Python {}.{}, and PYTHON names another".format(*version)
+    if not shutil.which("uv") and not has_pip():
+        return "there is no pip in it"
     return None
 
 
@@ -79,13 +81,10 @@ def install(name: str) -> None:
     requirements = REQUIREMENTS[name]
     print(f"Installing {requirements.relative_to(ROOT)} into {VENV.name} (once; up to a minute) …", flush=True)
     uv = shutil.which("uv")
-    has_pip = any(VENV.glob("lib/python*/site-packages/pip"))
     if uv:
         command = [uv, "pip", "install", "--quiet", "--python", str(VENV_PYTHON)]
-    elif has_pip:
-        command = [str(VENV_PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     else:
-        fail("there is no pip in .venv, and uv, which made it, is gone: remove .venv and try again")
+        command = [str(VENV_PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     done = run([*command, "--require-hashes", "--requirement", str(requirements)])
     if done.returncode != 0:
         sys.stderr.write(done.stdout.decode(errors="replace"))
@@ -94,6 +93,11 @@ def install(name: str) -> None:
         )
     for satisfied in list(REQUIREMENTS)[list(REQUIREMENTS).index(name) :]:
         stamp(satisfied).write_text(digest(satisfied))
+
+
+def has_pip() -> bool:
+    """False for an environment that uv made, or whose making was cut short."""
+    return any(VENV.glob("lib/python*/site-packages/pip"))
 
 
 def is_installed(name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from ops.accounts import Account, can_run, home_for, unprivileged_account
+from ops.accounts import Account, can_run, home_for, known_place, unprivileged_account
 from ops.embedded import EmbeddedServer, find_binary, on_path
 from ops.errors import OpsError, ServerError
 from ops.ports import LOOPBACK
@@ -50,7 +50,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @cached_property
     def account(self) -> Account | None:
-        return unprivileged_account(self.home / f"pg{self.major}")
+        return unprivileged_account(known_place(self.home) / f"pg{self.major}")
 
     @cached_property
     def place(self) -> Path:
