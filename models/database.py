@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from typing import Annotated
 
 from sqlalchemy import BigInteger, Engine, Identity, MetaData, Numeric, Text, create_engine, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
+from models.once import once
 from models.settings import settings
 
 NAMING = {
@@ -33,7 +33,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: Text(), int: BigInteger(), datetime: TIMESTAMP(timezone=True)}  # noqa: RUF012
 
 
-@cache
+@once
 def engine() -> Engine:
     """The engine of this process. Every wait on it is bounded, by the server where the server can."""
     known = settings()

@@ -1,13 +1,12 @@
 """Redis: the clients of this process. Every call is bounded, and none that admits a request is ever repeated."""
 
-from functools import cache
-
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from models.once import once
 from models.settings import settings
 
 # What Redis raises when it is away, still loading, or too slow to be waited for.
@@ -27,13 +26,13 @@ def _connect(retry: Retry, timeout_seconds: float | None) -> Redis:
     )
 
 
-@cache
+@once
 def redis_client() -> Redis:
     """For reads and for steps that may run twice: tried again once, after a moment with jitter."""
     return _connect(Retry(ExponentialWithJitterBackoff(cap=0.1, base=0.02), 1), settings().redis_timeout_seconds)
 
 
-@cache
+@once
 def gate_client() -> Redis:
     """For the gate: never tried again, because a request whose answer was lost may have been admitted."""
     return _connect(Retry(NoBackoff(), 0), settings().redis_timeout_seconds)

@@ -22,7 +22,7 @@ from models.announce import announce
 from models.database import engine, transaction
 from models.movement import MovementKind, StockMovement
 from models.product import Product
-from models.redisclient import redis_client
+from models.redisclient import gate_client, redis_client
 from models.sale import FlashSale, SaleState
 from models.settings import settings
 from models.snapshot import SaleSnapshot
@@ -58,6 +58,7 @@ def servers() -> Iterator[Servers]:
         yield Servers(postgres, valkey)
         engine().dispose()
         redis_client().close()
+        gate_client().close()
 
 
 @pytest.fixture

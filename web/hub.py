@@ -7,13 +7,13 @@ listen.
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.events import between
+from models.once import once
 from models.purchases import changed_since
 from models.record import PurchaseRecord
 from models.sale_queries import snapshots_of
@@ -210,7 +210,7 @@ def settled_frame(outcome: PurchaseRecord) -> str:
     return frame("purchaseSettled", data)
 
 
-@cache
+@once
 def hub() -> Hub:
     """The hub of this process."""
     this = Hub()

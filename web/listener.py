@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 import structlog
 from simple_websocket import ConnectionClosed, Server
 
 from models.events import SaleEvent
 from web.auth import Identity
+from web.json import to_json
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ JOINED_MAX = 50
 
 def frame(name: str, data: dict[str, Any]) -> str:
     """An event as it travels."""
-    return orjson.dumps({"event": name, "data": data}).decode()
+    return to_json({"event": name, "data": data}).decode()
 
 
 class SocketListener:

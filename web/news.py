@@ -2,7 +2,6 @@
 
 import threading
 import time
-from functools import cache
 from typing import Any, Protocol
 
 import orjson
@@ -10,6 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from models import rediskeys
+from models.once import once
 from models.record import PurchaseRecord
 from models.redisclient import listening_client
 from models.snapshot import SaleSnapshot
@@ -99,10 +99,13 @@ class NewsReader:
         sale = SaleSnapshot.from_wire(news["sale"])
         outcomes = [PurchaseRecord.from_wire(wire) for wire in news["outcomes"]]
         for listener in wanting:
-            listener.hear(sale, outcomes)
+            try:
+                listener.hear(sale, outcomes)
+            except Exception:
+                log.exception("news.listener_failed", sale=sale_id)
 
 
-@cache
+@once
 def news() -> NewsReader:
     """The reader of this process, started with its first listener (after a server has forked)."""
     return NewsReader()

@@ -6,8 +6,8 @@ Waiting holds a request thread on web, so only a share of them may wait; on live
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 
+from models.once import once
 from models.record import PurchaseRecord
 from models.runtime import on_gevent
 from models.settings import settings
@@ -111,7 +111,7 @@ class Waiters:
                         wait.heard.set()
 
 
-@cache
+@once
 def waiters() -> Waiters:
     """The waiters of this process."""
     places = WAITING_MAX_ON_LIVE if on_gevent() else max(1, int(settings().web_threads * WAITING_SHARE))

@@ -6,13 +6,13 @@ costs a second or two: the sweeper sends another.
 
 import queue
 import threading
-from functools import cache
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from models import mailbox, tasks
+from models.once import once
 from models.redisclient import REDIS_AWAY
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class Waker:
             log.warning("wake.flag_left", sale=sale_id)
 
 
-@cache
+@once
 def waker() -> Waker:
     """The waker of this process, started with its first use (after a server has forked)."""
     return Waker()
