@@ -6,8 +6,7 @@ from models.clock import now
 from models.database import transaction
 from models.user import User
 
-from .conftest import PASSWORD
-
+PASSWORD = "customer123"
 SIGN_UP = {"name": "Ann", "email": "Ann@Shop.test", "password": "customer123"}
 
 

@@ -12,7 +12,7 @@ from models.tokens import issue_refresh_token
 from models.user import User
 from web.auth import UnauthorizedError, issue_access_token, redeem_ticket
 
-from .conftest import PASSWORD
+PASSWORD = "customer123"
 
 
 @pytest.fixture
