@@ -34,6 +34,7 @@ class Boot:
         self.settings = settings
         self.data_dir = data_dir
         self.environment = environment
+        self.lives: dict[str, set[int]] = {}  # the process ids that each part has had so far
 
     def run(self) -> None:
         """Do all steps; raises OpsError at the first that fails."""
@@ -44,21 +45,26 @@ class Boot:
         self.supervisor.start_application()
         self.wait_for("web", self._web_problem, READY_SECONDS_MAX, log="web")
         self.wait_for("live", self._live_problem, READY_SECONDS_MAX, log="live")
-        self._say_where_to_go()
         if seeded.strip():
-            print(f"\n{seeded.rstrip()}", flush=True)
+            print(f"\n{seeded.rstrip()}")
+        self._say_where_to_go()
 
     def wait_for(self, name: str, problem: Callable[[], str | None], seconds_max: float, *, log: str) -> None:
-        """Return when `problem` is None; raises OpsError after `seconds_max`, or when the process cannot live."""
+        """Return when `problem` is None; raises OpsError after `seconds_max`, or when some part cannot live."""
         deadline = time.monotonic() + seconds_max
-        lives: set[int] = set()
         while (what := problem()) is not None:
-            lives.add(self.supervisor.process_ids().get(log, 0))
-            if len(lives - {0}) > LIVES_MAX:
-                raise OpsError(f"{name} dies again and again ({what}): see {self._where(log)}")
+            self._see_who_dies()
             if time.monotonic() > deadline:
                 raise OpsError(f"{name} is not ready after {seconds_max:.0f} s ({what}): see {self._where(log)}")
             time.sleep(POLL_SECONDS)
+
+    def _see_who_dies(self) -> None:
+        """Raise OpsError for a part that was started again and again while we waited."""
+        for name, process_id in self.supervisor.process_ids().items():
+            lives = self.lives.setdefault(name, set())
+            lives.add(process_id)
+            if len(lives) > LIVES_MAX:
+                raise OpsError(f"{name} dies again and again: see {self.data_dir.log(name)}")
 
     def _where(self, log: str) -> str:
         """The log of a part that is ours, else the setting that names whose it is."""

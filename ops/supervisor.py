@@ -95,6 +95,7 @@ class Supervisor:
                 "childlogdir": self.data_dir.logs,
                 "nodaemon": "true",
                 "silent": "true",
+                "strip_ansi": "true",  # what is red on a terminal is noise in a file
                 "minprocs": 64,
             } | ({"user": "root"} if os.geteuid() == 0 else {})),
             _section("unix_http_server", {"file": self.socket, "chmod": "0700"}),

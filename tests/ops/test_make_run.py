@@ -1,0 +1,243 @@
+"""`make run` itself: from a checkout to a shop that sells, whatever is killed, until it is asked to stop.
+
+In a copy of the tree, so that no `.env` and no data of whoever runs the tests has a part in it.
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from models.settings import Settings
+from ops.ports import free_port
+from ops.stack import running_stack
+from ops.state import DataDir
+from ops.supervisor import Supervisor
+
+ROOT = Path(__file__).parents[2]
+NOT_COPIED = (".venv", ".git", ".data", ".env", "__pycache__", ".*_cache", ".hypothesis", "tests", "docs", "bench")
+OPEN_SECONDS_MAX = 120
+BACK_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 45
+ANSWER_SECONDS_MAX = 20
+PARTS = ("web", "live", "worker", "chores", "beat", "flower", "postgres", "redis")
+
+
+class Stack:
+    """One `make run`, and what a visitor can see of it."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.checkout = checkout
+        self.data_dir = DataDir.at(checkout / ".data")
+        self.ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
+        self.output = checkout / "output.txt"
+        self.make: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Run `make run` in a process group of its own; returns what it said by the time the shop was open."""
+        ours = {name.upper() for name in Settings.model_fields}
+        environment = {name: value for name, value in os.environ.items() if name not in ours}
+        with self.output.open("wb") as output:
+            self.make = subprocess.Popen(
+                ["make", "run", f"PYTHON={sys.executable}"],
+                cwd=self.checkout,
+                env=environment | self.ports,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(lambda: "Stop " in self.said or self.ended, OPEN_SECONDS_MAX)
+        assert not self.ended, self.said
+        return self.said
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def ended(self) -> bool:
+        return self.make is not None and self.make.poll() is not None
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.data_dir, (), {})
+
+    def processes(self) -> list[psutil.Process]:
+        assert self.make is not None
+        return [psutil.Process(self.make.pid), *psutil.Process(self.make.pid).children(recursive=True)]
+
+    def stop(self, number: signal.Signals) -> None:
+        """Signal the process group, as a terminal or a CI does, and wait for make's end."""
+        assert self.make is not None
+        os.killpg(self.make.pid, number)
+        self.make.wait(STOP_SECONDS_MAX)
+
+    def ask(self, path: str, body: object = None, *, port: str = "PORT", **headers: str) -> tuple[int, Any]:
+        """The status and JSON answer of a GET, or of a POST if there is a body; (0, None) if nobody answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.ports[port]), timeout=ANSWER_SECONDS_MAX)
+        text = None if body is None else json.dumps(body)
+        try:
+            connection.request("POST" if text else "GET", path, text, {"Content-Type": "application/json"} | headers)
+            answer = connection.getresponse()
+            return answer.status, as_json(answer.read())
+        except (OSError, http.client.HTTPException):
+            return 0, None
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    checkout = tmp_path_factory.mktemp("checkout") / "doorbuster"
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    (checkout / ".venv").symlink_to(Path(sys.prefix))
+    stack = Stack(checkout)
+    try:
+        yield stack
+    finally:
+        if not stack.ended and stack.make is not None:
+            stack.stop(signal.SIGTERM)
+        subprocess.run(
+            ["make", "reset", f"PYTHON={sys.executable}"], cwd=checkout, check=True, capture_output=True, timeout=60
+        )
+
+
+@pytest.mark.timeout(420)
+def test_everything_runs_sells_survives_and_stops(stack: Stack) -> None:
+    """One story, for every chapter needs the stack of the one before."""
+    said = stack.start()
+    password = a_buyer_can_log_in(stack, said)
+    another_shell_finds_the_stack(stack)
+    flower_asks_for_its_password(stack)
+    nothing_listens_beyond_loopback(stack)
+    a_second_stack_on_the_same_data_is_refused(stack)
+
+    every_part_that_is_killed_comes_back(stack)
+    a_unit_is_sold(stack, password)
+    nothing_is_left_after(stack, signal.SIGTERM)
+
+    said = stack.start()
+    assert password not in said  # it was shown once
+    a_unit_is_sold(stack, password)
+    nothing_is_left_after(stack, signal.SIGINT)
+    assert "Traceback" not in stack.said
+
+
+def a_buyer_can_log_in(stack: Stack, said: str) -> str:
+    found = re.search(r"buyer +buyer@doorbuster\.example +(\S+)", said)
+    assert found, said
+    assert token(stack, found[1])
+    return found[1]
+
+
+def another_shell_finds_the_stack(stack: Stack) -> None:
+    found = running_stack(stack.data_dir.path)
+
+    assert (found.port, found.environment) == (int(stack.ports["PORT"]), "demo")
+    assert found.database_url
+    assert found.redis_url
+
+
+def flower_asks_for_its_password(stack: Stack) -> None:
+    basic = b64encode(running_stack(stack.data_dir.path).flower_basic_auth.encode()).decode()
+    wait_until(lambda: stack.ask("/", port="FLOWER_PORT")[0] != 0, OPEN_SECONDS_MAX)
+
+    assert stack.ask("/", port="FLOWER_PORT")[0] == 401
+    assert stack.ask("/", port="FLOWER_PORT", Authorization=f"Basic {basic}")[0] == 200
+
+
+def nothing_listens_beyond_loopback(stack: Stack) -> None:
+    listening = [
+        connection.laddr.ip
+        for process in stack.processes()
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) >= 5
+    assert set(listening) == {"127.0.0.1"}
+
+
+def a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
+    second = subprocess.run(
+        ["make", "run", f"PYTHON={sys.executable}"],
+        cwd=stack.checkout,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert second.returncode != 0
+    assert "a stack runs already" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def every_part_that_is_killed_comes_back(stack: Stack) -> None:
+    before = stack.supervisor.process_ids()
+    assert set(before) == set(PARTS)
+    for part in PARTS:
+        os.kill(before[part], signal.SIGKILL)
+        wait_until(lambda: stack.supervisor.process_ids().get(part, before[part]) != before[part], BACK_SECONDS_MAX)  # noqa: B023
+    wait_until(lambda: stack.ask("/readyz")[0] == 200, BACK_SECONDS_MAX)
+    wait_until(lambda: stack.ask("/readyz", port="LIVE_PORT")[0] == 200, BACK_SECONDS_MAX)
+    wait_until(lambda: stack.ask("/", port="FLOWER_PORT")[0] == 401, BACK_SECONDS_MAX)
+    assert "died and was started again" in stack.said
+
+
+def a_unit_is_sold(stack: Stack, password: str) -> None:
+    """From the login to the outcome, which needs every part but Flower: the demo's sale opens by itself."""
+
+    def buy() -> bool:
+        status, answer = stack.ask(
+            "/api/flash-sales/1/purchases",
+            {"quantity": 1},
+            port="LIVE_PORT",
+            Authorization=f"Bearer {token(stack, password)}",
+            Prefer="wait=15",
+        )
+        return bool(status == 201 and answer["data"]["status"] == "confirmed")
+
+    wait_until(buy, BACK_SECONDS_MAX, pause_seconds=2)
+
+
+def nothing_is_left_after(stack: Stack, number: signal.Signals) -> None:
+    processes = stack.processes()
+
+    stack.stop(number)
+
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert alive == []
+    assert "Traceback" not in stack.said
+    assert not stack.data_dir.stack.exists()
+
+
+def token(stack: Stack, password: str) -> str:
+    _, answer = stack.ask("/api/auth/login", {"email": "buyer@doorbuster.example", "password": password})
+    return str(answer["data"]["accessToken"]) if answer else ""
+
+
+def as_json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def wait_until(happened: Callable[[], bool], seconds_max: float, *, pause_seconds: float = 0.1) -> None:
+    deadline = time.monotonic() + seconds_max
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(pause_seconds)
