@@ -18,6 +18,7 @@ B = TypeVar("B", bound=Body)
 MALFORMED = "MALFORMED_JSON"
 # PostgreSQL's text cannot hold it, and no name or address has it.
 NUL = "\x00"
+NO_NUL = "must not contain NUL characters"
 
 
 def init_bodies(app: Flask) -> None:
@@ -39,15 +40,19 @@ def read_json() -> dict[str, Any]:
     try:
         body = request.get_json()
     except BadRequest as error:
-        raise InvalidError.field("body", "must be JSON in UTF-8", code=MALFORMED) from error
+        raise _malformed("must be JSON in UTF-8") from error
     if not isinstance(body, dict):
-        raise InvalidError.field("body", "must be a JSON object", code=MALFORMED)
+        raise _malformed("must be a JSON object")
     # In JSON a NUL can only stand as this escape, so most bodies need no walk.
     if b"\\u0000" in request.get_data():
-        named = [FieldError(path, "must not contain NUL characters") for path in _paths_with_nul(body)]
+        named = [FieldError(path, NO_NUL) for path in _paths_with_nul(body)]
         if named:
             raise InvalidError(fields=named[:20])
     return body
+
+
+def _malformed(why: str) -> InvalidError:
+    return InvalidError(f"The body {why}", code=MALFORMED, fields=[FieldError("body", why)])
 
 
 def optional_body(schema: type[B]) -> B:
@@ -57,10 +62,10 @@ def optional_body(schema: type[B]) -> B:
 
 def _check_query() -> None:
     if NUL in request.path:
-        raise InvalidError.field("path", "must not contain NUL characters")
+        raise InvalidError.field("path", NO_NUL)
     if b"%00" in request.query_string:
-        named = [FieldError(name.replace(NUL, ""), "must not contain NUL characters") for name in _args_with_nul()]
-        raise InvalidError(fields=named or [FieldError("query", "must not contain NUL characters")])
+        named = [FieldError(name.replace(NUL, ""), NO_NUL) for name in _args_with_nul()]
+        raise InvalidError(fields=named or [FieldError("query", NO_NUL)])
 
 
 def _args_with_nul() -> Iterator[str]:

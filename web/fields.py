@@ -1,11 +1,12 @@
 """The kinds of values that bodies are made of, each with its rule, its words of refusal and its description."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 BIGINT_MAX = 2**63 - 1
 PRICE_MAX = Decimal("9999999999.99")
@@ -81,6 +82,13 @@ def read_email(value: object) -> str:
     return address.lower()
 
 
+def refuse_control_characters(text: str) -> str:
+    """One line of text, as it stands in lists, mails and on telephones. Raises ValueError."""
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("must be one line, without control characters")
+    return text
+
+
 def _text(maximum: int, minimum: int = 1) -> Any:
     return StringConstraints(strip_whitespace=True, min_length=minimum, max_length=maximum)
 
@@ -105,8 +113,8 @@ Email = Annotated[
     WithJsonSchema({"type": "string", "format": "email", "maxLength": EMAIL_LENGTH_MAX}),
 ]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-PersonName = Annotated[str, _text(100)]
-Title = Annotated[str, _text(200)]
+PersonName = Annotated[str, _text(100), AfterValidator(refuse_control_characters)]
+Title = Annotated[str, _text(200), AfterValidator(refuse_control_characters)]
 LongText = Annotated[str, _text(10_000, minimum=0)]
 SearchTerm = Annotated[str, _text(100)]
 # What a page may show as a picture: never a `javascript:` address.

@@ -50,6 +50,8 @@ WRONG_FIELDS = [
     ("POST /api/auth/signup", {"name": "x" * 101}, "name"),
     ("POST /api/auth/signup", {"name": 7}, "name"),
     ("POST /api/auth/signup", {"name": "a\x00b"}, "name"),
+    ("POST /api/auth/signup", {"name": "two\nlines"}, "name"),
+    ("POST /api/auth/signup", {"name": "bell\x07"}, "name"),
     ("POST /api/auth/signup", {"email": "nobody"}, "email"),
     ("POST /api/auth/signup", {"email": "a@b@c.test"}, "email"),
     ("POST /api/auth/signup", {"email": "a b@c.test"}, "email"),
