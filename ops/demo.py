@@ -6,7 +6,7 @@
 import secrets
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import exists, func, select
@@ -56,7 +56,7 @@ def seed() -> str:
     passwords = _seed_accounts_and_product()
     if passwords is None and not _is_demo():
         return "The database has users of its own: no demo was set up."
-    sale_id = _make_first_sale()
+    sale = _make_first_sale()
     lines = []
     if passwords is not None:
         lines += [
@@ -66,9 +66,11 @@ def seed() -> str:
         ]
     else:
         lines.append("The demo is there; its passwords were shown when it was made (`make reset` starts afresh).")
-    if sale_id is not None:
+    if sale is not None:
+        sale_id, starts_at = sale
         price = f"{FLASH_PRICE} {CURRENCY} instead of {PRICE}"
-        lines.append(f"Sale {sale_id}: {UNITS} pairs of {PRODUCT_NAME} at {price}; it opens in {OPENS_IN.seconds} s")
+        opening = f"{starts_at.astimezone():%H:%M:%S}"  # in the operator's own zone
+        lines.append(f"Sale {sale_id}: {UNITS} pairs of {PRODUCT_NAME} at {price}; it opens at {opening}")
     return "\n".join(lines)
 
 
@@ -118,8 +120,9 @@ def _is_demo() -> bool:
         return bool(session.scalar(select(exists().where(User.email == ADMIN_EMAIL, User.role == Role.ADMIN))))
 
 
-def _make_first_sale() -> int | None:
-    """The sale of the demo's product, or None where it had one before (whatever became of it) or is gone."""
+def _make_first_sale() -> tuple[int, datetime] | None:
+    """Make the sale of the demo's product and return its id and its start; None where the product had one before,
+    whatever became of it, or is gone."""
     with transaction() as session:
         product = session.scalar(
             select(Product).where(
@@ -141,7 +144,7 @@ def _make_first_sale() -> int | None:
         featured=True,
     )
     try:
-        return create_sale(new, actor_id=admin_id)
+        return create_sale(new, actor_id=admin_id), starts_at
     except ActiveSaleExistsError:
         return None  # another start of the same demo was quicker
 
