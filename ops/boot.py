@@ -17,6 +17,7 @@ from ops.state import DataDir
 from ops.supervisor import Supervisor
 
 SERVERS_SECONDS_MAX = 120
+GIVEN_SECONDS_MAX = 15
 JOB_SECONDS_MAX = 300
 READY_SECONDS_MAX = 120
 PROBE_SECONDS_MAX = 3
@@ -38,24 +39,27 @@ class Boot:
 
     def run(self) -> None:
         """Do all steps; raises OpsError at the first that fails."""
-        self.wait_for("PostgreSQL", self._postgres_problem, SERVERS_SECONDS_MAX, log="postgres")
-        self.wait_for("Redis", self._redis_problem, SERVERS_SECONDS_MAX, log="redis")
-        self._job(MIGRATE, "the migration of the database failed")
-        seeded = self._job(SEED, "the demo could not be set up") if self.settings.environment == "demo" else ""
+        self.wait_for("postgres", self.postgres_problem, SERVERS_SECONDS_MAX)
+        self.wait_for("redis", self.redis_problem, SERVERS_SECONDS_MAX)
+        self.do(MIGRATE, "the migration of the database failed")
+        seeded = self.do(SEED, "the demo could not be set up") if self.settings.environment == "demo" else ""
         self.supervisor.start_application()
-        self.wait_for("web", self._web_problem, READY_SECONDS_MAX, log="web")
-        self.wait_for("live", self._live_problem, READY_SECONDS_MAX, log="live")
+        self.wait_for("web", self.web_problem, READY_SECONDS_MAX)
+        self.wait_for("live", self.live_problem, READY_SECONDS_MAX)
         if seeded.strip():
             print(f"\n{seeded.rstrip()}")
         self._say_where_to_go()
 
-    def wait_for(self, name: str, problem: Callable[[], str | None], seconds_max: float, *, log: str) -> None:
+    def wait_for(self, name: str, problem: Callable[[], str | None], seconds_max: float) -> None:
         """Return when `problem` is None; raises OpsError after `seconds_max`, or when some part cannot live."""
+        given = self._given_instead_of(name)
+        seconds_max = GIVEN_SECONDS_MAX if given else seconds_max
         deadline = time.monotonic() + seconds_max
         while (what := problem()) is not None:
             self._see_who_dies()
             if time.monotonic() > deadline:
-                raise OpsError(f"{name} is not ready after {seconds_max:.0f} s ({what}): see {self._where(log)}")
+                look = f"is {given} right?" if given else f"see {self.data_dir.log(name)}"
+                raise OpsError(f"{name} is not ready after {seconds_max:.0f} s ({what}): {look}")
             time.sleep(POLL_SECONDS)
 
     def _see_who_dies(self) -> None:
@@ -66,20 +70,19 @@ class Boot:
             if len(lives) > LIVES_MAX:
                 raise OpsError(f"{name} dies again and again: see {self.data_dir.log(name)}")
 
-    def _where(self, log: str) -> str:
-        """The log of a part that is ours, else the setting that names whose it is."""
-        given = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
-        ours = {name for process in self.supervisor.processes for name in process.programs}
-        return given[log] if log in given and log not in ours else str(self.data_dir.log(log))
+    def _given_instead_of(self, name: str) -> str | None:
+        """The setting that names somebody else's server, if that is where it is; None for a part of our own."""
+        ours = {program for process in self.supervisor.processes for program in process.programs}
+        return None if name in ours else {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}[name]
 
-    def _postgres_problem(self) -> str | None:
+    def postgres_problem(self) -> str | None:
         try:
             psycopg.connect(self.settings.psycopg_url, connect_timeout=PROBE_SECONDS_MAX).close()
         except psycopg.OperationalError as why:
             return " ".join(str(why).split())
         return None
 
-    def _redis_problem(self) -> str | None:
+    def redis_problem(self) -> str | None:
         try:
             with redis.Redis.from_url(self.settings.redis_url, socket_timeout=PROBE_SECONDS_MAX, retry=None) as client:
                 client.ping()
@@ -87,13 +90,13 @@ class Boot:
             return str(why)
         return None
 
-    def _web_problem(self) -> str | None:
+    def web_problem(self) -> str | None:
         return http_problem(f"{loopback_url(self.settings.host, self.settings.port)}/readyz")
 
-    def _live_problem(self) -> str | None:
+    def live_problem(self) -> str | None:
         return http_problem(f"{loopback_url(self.settings.host, self.settings.live_port)}/readyz")
 
-    def _job(self, process: Process, failure: str) -> str:
+    def do(self, process: Process, failure: str) -> str:
         """Run a one-shot process to its end; what it prints is returned, what it complains of goes to its log."""
         log = self.data_dir.log(process.name)
         with log.open("ab") as complaints:

@@ -3,8 +3,11 @@
 import errno
 from pathlib import Path
 
+import psycopg
 from dotenv.parser import parse_stream
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
+from redis.connection import parse_url
 
 from models.settings import Settings
 from ops.errors import OpsError
@@ -38,6 +41,22 @@ def check_env_file(file: Path) -> None:
     if wrong is not None:
         line = wrong.line + len(wrong.string) - len(wrong.string.lstrip("\n"))
         raise OpsError(f"{file} line {line} is not NAME=value: {wrong.string.strip()[:60]!r}; mend or remove the line")
+
+
+def check_urls(settings: Settings) -> None:
+    """Refuse addresses that cannot be understood; whether anybody answers there is seen later. Raises OpsError."""
+    # What the libraries complain of may hold the password, so it is not repeated.
+    try:
+        conninfo_to_dict(settings.psycopg_url)
+    except psycopg.ProgrammingError:
+        raise OpsError("DATABASE_URL: write it as postgresql://user:password@host:port/name") from None
+    for name, url in (("REDIS_URL", settings.redis_url), ("BROKER_URL", settings.broker_url)):
+        if name == "BROKER_URL" and not url.startswith("redis"):
+            continue  # another broker has its own way to write it
+        try:
+            parse_url(url or "redis://")  # type: ignore[no-untyped-call]
+        except ValueError:
+            raise OpsError(f"{name}: write it as redis://:password@host:port/0") from None
 
 
 def check_ports(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from models.settings import Settings
 from ops.boot import Boot
-from ops.checks import ENV_FILE, check_ports, load_settings
+from ops.checks import ENV_FILE, check_ports, check_urls, load_settings
 from ops.embedded import EmbeddedServer
 from ops.errors import OpsError
 from ops.launch import END_SECONDS_MAX, end_stack_processes, stack_processes
@@ -54,6 +54,7 @@ def main() -> int:
 def _run(data_dir: DataDir) -> int:
     """Run the stack of this directory, which is ours alone, until somebody asks to stop."""
     _end_former_stack(data_dir)
+    check_urls(load_settings())
     check_ports(load_settings())
     secrets = Secrets.load_or_make(data_dir)
     embedded = embedded_servers(secrets, data_dir)

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from models.settings import Settings
+from ops import boot
 from ops.checks import check_ports
 from ops.errors import OpsError
 from ops.ports import EMBEDDED_PORT_FIRST, EMBEDDED_PORT_LAST, free_port
+from ops.processes import Process
 from ops.reset import reset
 from ops.stack import running_environment, running_stack, write_stack
 from ops.state import DataDir, Secrets
+from ops.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS_MAX = 60
@@ -89,6 +92,44 @@ def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path, data_dir: Da
         f"doorbuster: a stack runs already in {data_dir.path}: stop it first (Ctrl-C), "
         "or start a second one with its own DATA_DIR and ports\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("DATABASE_URL", "mysql://shop:secret-one@db/shop"), ("REDIS_URL", "http://:secret-one@cache")],
+)
+def test_an_address_that_cannot_be_understood_is_told_without_its_password(tmp_path: Path, name: str, url: str) -> None:
+    done = run_make_run(tmp_path, **{name: url})
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"doorbuster: {name}: write it as ")
+    assert "secret-one" not in done.stderr + done.stdout
+
+
+def test_a_server_that_does_not_answer_is_told_by_the_setting_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "GIVEN_SECONDS_MAX", 1)
+    settings = Settings(_env_file=None, redis_url=f"redis://:secret-one@127.0.0.1:{free_port()}/0")  # type: ignore[call-arg]
+    nothing_of_ours = Supervisor(DataDir.at(tmp_path), (), {})
+    monkeypatch.setattr(nothing_of_ours, "process_ids", dict)
+    start = boot.Boot(nothing_of_ours, settings, DataDir.at(tmp_path), {})
+
+    with pytest.raises(OpsError, match=r"redis is not ready after 1 s .*: is REDIS_URL right\?") as caught:
+        start.wait_for("redis", start.redis_problem, 60)
+
+    assert "secret-one" not in str(caught.value)
+
+
+def test_a_migration_that_fails_is_told_with_its_log(tmp_path: Path, data_dir: DataDir) -> None:
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    start = boot.Boot(Supervisor(data_dir, (), {}), settings, data_dir, dict(os.environ))
+    failing = Process(name="migrate", argv=("-c", "import sys; sys.exit('the tables are not what they were')"))
+
+    with pytest.raises(OpsError, match=r"the migration failed: see .*migrate\.log"):
+        start.do(failing, "the migration failed")
+
+    assert data_dir.log("migrate").read_text() == "the tables are not what they were\n"
 
 
 def test_a_data_dir_that_cannot_be_made_is_told_so(tmp_path: Path) -> None:
