@@ -55,4 +55,4 @@ def test_decisions_are_numbered_without_a_gap_and_listed() -> None:
         assert f"({page.name})" in index
         assert page.read_text().startswith(f"# {int(page.name[:4])}. ")
         for part in ("Rule", "Reason", "Reach"):
-            assert re.search(rf"^## {part}$", page.read_text(), re.MULTILINE), f"{page.name} has no {part}"
+            assert re.search(rf"^(## |\*\*){part}\b", page.read_text(), re.MULTILINE), f"{page.name} has no {part}"
