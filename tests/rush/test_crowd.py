@@ -99,7 +99,9 @@ def test_a_buyer_gets_through_a_shop_in_a_bad_way_with_the_same_key_every_time()
     assert (count.accepted, count.confirmed_units, count.lost, count.unanswered) == (3, 3, 0, 0)
     assert [len(keys) for keys in shop.keys.values()] == [5, 5, 5]
     assert len({key for keys in shop.keys.values() for key in keys}) == 3
-    assert tally.troubles == {"NOT_STARTED": 3, "LINE_FULL": 3, "CONNECTION": 6, "HTTP_500": 3}
+    # A line that breaks under a GET need not show: aiohttp itself asks once more for what changes nothing.
+    assert tally.troubles.pop("CONNECTION") >= 3
+    assert tally.troubles == {"NOT_STARTED": 3, "LINE_FULL": 3, "HTTP_500": 3}
 
 
 def test_a_refusal_is_taken_for_an_answer() -> None:
