@@ -14,16 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import structlog
 from flask import Flask, current_app, g, request
-from flask_jwt_extended import JWTManager, decode_token, verify_jwt_in_request
-from flask_jwt_extended.exceptions import JWTExtendedException, NoAuthorizationError, WrongTokenError
+from flask_jwt_extended import JWTManager, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException, WrongTokenError
 from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
 
 from models import socket_tickets, tokens
-from models.clock import EPOCH, from_ms
+from models.clock import EPOCH, from_ms, now
 from models.errors import DomainError, ForbiddenError, UnavailableError
 from models.redisclient import REDIS_AWAY
 from models.revocations import is_revoked
@@ -49,6 +50,9 @@ __all__ = [
 log = structlog.get_logger()
 View = TypeVar("View", bound=Callable[..., Any])
 
+LEEWAY = timedelta(seconds=tokens.LEEWAY_SECONDS)
+# About half a kilobyte each.
+TOKENS_REMEMBERED_MAX = 8_192
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -156,7 +160,7 @@ def identity_of_token(token: str, *, refresh: bool = False) -> Identity:
 
     Raises UnauthorizedError, and redis errors where Redis is away: then nobody knows whether it was revoked.
     """
-    identity = _explained(lambda: decode_token(token), tokens.REFRESH if refresh else tokens.ACCESS)
+    identity = _verify(token, tokens.REFRESH if refresh else tokens.ACCESS)
     if is_revoked(identity.jti):
         raise TokenRevokedError
     return identity
@@ -202,35 +206,25 @@ def _read_header() -> Identity | UnauthorizedError:
     """The header's identity or what is wrong with it, worked out once a request: the limiter asks first."""
     if "caller" not in g:
         try:
-            g.caller = _explained(_decode_header, tokens.ACCESS)
+            g.caller = _verify(_bearer_token(), tokens.ACCESS)
         except UnauthorizedError as error:
             g.caller = error
     caller: Identity | UnauthorizedError = g.caller
     return caller
 
 
-def _decode_header() -> dict[str, Any]:
-    # Revocation is asked about separately, where the answer decides.
-    verified = verify_jwt_in_request(skip_revocation_check=True, verify_type=False)
-    if verified is None:
-        raise NoAuthorizationError("no token is looked for on this method")
-    return verified[1]
+def _bearer_token() -> str:
+    """The token of the Authorization header (RFC 6750, section 2.1; the scheme in any case, RFC 9110, section 11.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenMissingError
+    return token.strip()
 
 
-def _explained(decode: Callable[[], dict[str, Any]], kind: str) -> Identity:
-    """The identity of a decoded token; every way a token can be wrong becomes an UnauthorizedError."""
+def _verify(token: str, kind: str) -> Identity:
+    """Whoever a token of this kind was given to. Raises UnauthorizedError, however the token is wrong."""
     try:
-        claims = decode()
-        if claims["type"] != kind:
-            raise WrongTokenError(f"an {kind} token is needed")
-        return Identity(
-            user_id=int(claims["sub"]),
-            role=str(claims["role"]),
-            jti=str(claims["jti"]),
-            expires_at=EPOCH + timedelta(seconds=claims["exp"]),
-        )
-    except NoAuthorizationError as error:
-        raise TokenMissingError from error
+        identity = _decode(token, kind)
     except ExpiredSignatureError as error:
         raise TokenExpiredError from error
     except (InvalidTokenError, JWTExtendedException, LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -238,3 +232,23 @@ def _explained(decode: Callable[[], dict[str, Any]], kind: str) -> Identity:
     except RecursionError as error:
         # A forged token's claims are parsed before its signature is known to be wrong, however deep they nest.
         raise UnauthorizedError from error
+    if identity.expires_at + LEEWAY <= now():
+        raise TokenExpiredError
+    return identity
+
+
+@lru_cache(maxsize=TOKENS_REMEMBERED_MAX)
+def _decode(token: str, kind: str) -> Identity:
+    """A token whose signature was found right stays right: a buyer who asks again is not computed again.
+
+    What is wrong raises and is not remembered; that a token is over, or was revoked, is asked about every time.
+    """
+    claims = decode_token(token)
+    if claims["type"] != kind:
+        raise WrongTokenError(f"an {kind} token is needed")
+    return Identity(
+        user_id=int(claims["sub"]),
+        role=str(claims["role"]),
+        jti=str(claims["jti"]),
+        expires_at=EPOCH + timedelta(seconds=claims["exp"]),
+    )

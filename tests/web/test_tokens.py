@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import jwt
 import pytest
+import time_machine
 
 from models.clock import now
 from models.database import transaction
@@ -55,6 +56,21 @@ def test_without_a_token_nobody_gets_in(client):
 
     assert (answer.status_code, answer.json["code"]) == (401, "TOKEN_MISSING")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_the_scheme_is_read_in_any_case(client, customer):
+    token = issue_access_token(customer.id, "customer")
+
+    assert client.get("/api/users/me", headers={"Authorization": f"bearer  {token}"}).status_code == 200
+    assert client.get("/api/users/me", headers={"Authorization": "Basic YTpi"}).json["code"] == "TOKEN_MISSING"
+
+
+def test_a_token_that_was_seen_before_expires_all_the_same(client, customer):
+    token = issue_access_token(customer.id, "customer")
+    assert _me(client, token)[0] == 200
+
+    with time_machine.travel(now() + timedelta(minutes=16)):
+        assert _me(client, token) == (401, "TOKEN_EXPIRED")
 
 
 def test_an_expired_token_says_that_it_has_expired(client, customer):
