@@ -22,6 +22,9 @@ KIND_LETTERS = {Kind.PURCHASE: "p", Kind.RESERVATION: "r"}
 REFUSALS = {Reason.ENDED: "The sale has ended", Reason.PAUSED: "The sale is paused", Reason.SOLD_OUT: "Sold out"}
 # Far above any sale's stock, and far inside a Lua number.
 QUANTITY_MAX = 1_000_000
+# Requests a second that a sale is taken to settle before it has settled any, and the least that anybody waits.
+PACE_UNKNOWN = 1_000.0
+ESTIMATE_MIN_SECONDS = 0.01
 
 
 class LimitExceededError(DomainError):
@@ -89,8 +92,8 @@ def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_
 
 def estimate_seconds(position: int, pace: str | None) -> float:
     """How long a ticket with so many ahead will wait, from the sale's own recent pace (requests a second)."""
-    per_second = float(pace) if pace else 1_000.0
-    return round((position + 1) / max(per_second, 1.0), 3)
+    per_second = float(pace) if pace else PACE_UNKNOWN
+    return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(per_second, 1.0)), 3)
 
 
 def _ask(sale_id: int, user_id: int, kind: Kind, quantity: int, key: str) -> list[Any]:

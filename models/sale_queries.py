@@ -105,7 +105,9 @@ def is_live() -> ColumnElement[bool]:
 
 
 def _is_over() -> ColumnElement[bool]:
-    return or_(FlashSale.state.in_((SaleState.ENDED, SaleState.CANCELLED)), FlashSale.ends_at <= func.now())
+    # Without the NULL check a sale without an end would be neither over nor not over.
+    past = and_(FlashSale.ends_at.is_not(None), FlashSale.ends_at <= func.now())
+    return or_(FlashSale.state.in_((SaleState.ENDED, SaleState.CANCELLED)), past)
 
 
 def _conditions(wanted: SaleFilter) -> list[ColumnElement[bool]]:
