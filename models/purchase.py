@@ -80,6 +80,9 @@ class Purchase(Base):
         ),
         Index("ix_purchases_buyer", "sale_id", "user_id"),
         Index("ix_purchases_user", "user_id", "admitted_at", "sale_id", "ticket"),
+        # The leaderboards: of one sale, and of all.
+        Index("ix_purchases_confirmed", "sale_id", "ticket", postgresql_where=text("status = 'confirmed'")),
+        Index("ix_purchases_latest", "admitted_at", "sale_id", "ticket", postgresql_where=text("status = 'confirmed'")),
         Index("ix_purchases_holds", "expires_at", postgresql_where=text("status = 'reserved'")),
         Index(
             "ix_purchases_original_ticket",

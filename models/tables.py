@@ -5,8 +5,9 @@ from models.movement import StockMovement
 from models.product import Category, Product
 from models.purchase import Purchase
 from models.sale import FlashSale
+from models.totals import BuyerTotal
 from models.user import User
 
-__all__ = ["Base", "Category", "FlashSale", "Product", "Purchase", "StockMovement", "User"]
+__all__ = ["Base", "BuyerTotal", "Category", "FlashSale", "Product", "Purchase", "StockMovement", "User"]
 
 metadata = Base.metadata
