@@ -1,5 +1,6 @@
 """Passwords: argon2id, with the same work done for an address that nobody has."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -37,7 +38,7 @@ def is_right_password(password_hash: str | None, password: str) -> bool:
     a wrong password does. Raises UnavailableError where too many hash at once.
     """
     matches = _offload(_verify, password_hash or _nobodys_hash(), password)
-    return matches and password_hash is not None
+    return matches and bool(password_hash)
 
 
 def needs_rehash(password_hash: str) -> bool:
@@ -54,7 +55,7 @@ def _verify(password_hash: str, password: str) -> bool:
 
 @cache
 def _nobodys_hash() -> str:
-    return _hasher.hash("the password of nobody")
+    return _hasher.hash(secrets.token_urlsafe())
 
 
 def _offload(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -4,11 +4,12 @@ flask-openapi reads a body "silently": what it cannot parse becomes None, and a 
 text. Here a body is JSON (RFC 8259), of the declared type, of a bounded size, and an object, or it is refused.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from models.errors import FieldError, InvalidError
 from web.schemas import Body
@@ -37,6 +38,7 @@ def read_json() -> dict[str, Any]:
 
     Raises InvalidError for what is no JSON object or holds NUL, and werkzeug's 413 and 415.
     """
+    _check_length()
     try:
         body = request.get_json()
     except BadRequest as error:
@@ -49,6 +51,12 @@ def read_json() -> dict[str, Any]:
         if named:
             raise InvalidError(fields=named[:20])
     return body
+
+
+def _check_length() -> None:
+    """A body that comes in chunks says nothing of its length, and werkzeug cuts it off at the limit without a word."""
+    if request.content_length is None and len(request.get_data()) >= (request.max_content_length or math.inf):
+        raise RequestEntityTooLarge
 
 
 def _malformed(why: str) -> InvalidError:

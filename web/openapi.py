@@ -28,7 +28,7 @@ BEARER = "bearerToken"
 
 INFO = Info(
     title="Doorbuster",
-    version="1.0.0",
+    version="0.1.0",
     description=(
         "Sells a limited number of units in a short time, and gets it exactly right.\n\n"
         "Every answer is an envelope: `success`, `message`, `data` and, for lists, `meta`; a refusal has a stable "

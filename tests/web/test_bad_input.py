@@ -1,5 +1,6 @@
 """Whatever is sent: the answer is a refusal in the envelope, never a 500, and nothing is written."""
 
+import io
 import json
 
 import pytest
@@ -241,3 +242,18 @@ def test_what_is_no_route_and_what_is_no_method_say_so_in_the_envelope(client):
     answer = client.put("/api/products")
     assert _check_refusal(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
     assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(("spaces", "status"), [(10, 201), (70_000, 413)])
+def test_a_body_in_chunks_is_bounded_too(client, admin, spaces, status):
+    body = b'{"name": "Boots"}' + b" " * spaces
+
+    answer = client.post(
+        "/api/categories",
+        headers=admin | {"Transfer-Encoding": "chunked"},
+        content_type="application/json",
+        input_stream=io.BytesIO(body),
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert answer.status_code == status
