@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from rich.console import Console
 
 from models.settings import Settings
@@ -19,13 +18,13 @@ from ops.boot import loopback_url
 from ops.buyers import Buyer, demo_admin_id, demo_database, make_buyers
 from ops.errors import OpsError
 from ops.launch import raise_open_files
+from ops.rush.auditor import Auditor
 from ops.rush.crowd import Crowd, Party
 from ops.rush.display import Display
 from ops.rush.figures import crowd_figures, sale_figures
-from ops.rush.patience import Patience
 from ops.rush.report import tell
 from ops.rush.sales import RushSale, find_sale, make_sale, untouched_demo_sale
-from ops.rush.shop import Shop, TroubleError
+from ops.rush.shop import Shop
 from ops.rush.tally import SaleCount, Tally
 from ops.rush.verdict import SaleBooks, Verdict, judge
 from ops.stack import adopt_running_stack
@@ -35,15 +34,6 @@ UNITS_DEFAULT = 200
 CONNECTIONS_DEFAULT = 256
 PATIENCE_SECONDS_DEFAULT = 60.0
 ADMIN_TOKEN_LIFETIME = timedelta(hours=2)
-BOOKS_SECONDS_MAX = 30.0
-BOOKS_READS_MAX = 5
-
-# Units that somebody outside of the crowd bought, by sale.
-SOLD_TO_OTHERS = """
-    SELECT coalesce(sum(purchases.quantity), 0)
-    FROM purchases LEFT JOIN unnest(%s::bigint[]) AS crowd (user_id) USING (user_id)
-    WHERE purchases.sale_id = %s AND purchases.status = 'confirmed' AND crowd.user_id IS NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,49 +61,58 @@ def run(options: Options, *, console: Console | None = None) -> Verdict:
     console = console or Console(highlight=False)
     raise_open_files()
     known = adopt_running_stack(options.data_dir)
-    with demo_database(known) as database:
-        return _Course(options, known, database, console).run()
+    return asyncio.run(_Course(options, known, console).run())
 
 
 class _Course:
     """One rush, with what all of its steps need."""
 
-    def __init__(self, options: Options, known: Settings, database: psycopg.Connection, console: Console) -> None:
+    def __init__(self, options: Options, known: Settings, console: Console) -> None:
         self._options = options
-        self._database = database
+        self._known = known
         self._console = console
         self._base_url = loopback_url(known.host, known.port)
-        self._admin_token = issue_access_token(demo_admin_id(database), Role.ADMIN, ADMIN_TOKEN_LIFETIME)
+        with demo_database(known) as database:
+            self._admin_token = issue_access_token(demo_admin_id(database), Role.ADMIN, ADMIN_TOKEN_LIFETIME)
         self._tally = Tally()
+        self._own_seconds = 0.0  # of processor time, on the same cores as the shop
 
-    def run(self) -> Verdict:
-        started = time.monotonic()
-        buyers = make_buyers(self._database, self._options.buyers)
-        self._console.print(f"{len(buyers):,} buyers made in {time.monotonic() - started:.1f} s")
-        return asyncio.run(self._rush(buyers))
-
-    async def _rush(self, buyers: Sequence[Buyer]) -> Verdict:
+    async def run(self) -> Verdict:
         # Half as many again for those who ask for their outcome, and a few for ourselves.
         async with Shop(self._base_url, connections=self._options.connections * 3 // 2 + 2) as shop:
+            for sale_id in self._options.sale_ids:
+                await find_sale(shop, sale_id)  # a wrong name is told before thousands of buyers are made
+            buyers = self._make_buyers()
             sales = await self._find_sales(shop)
             parties = [Party(sale, buyers[index :: len(sales)]) for index, sale in enumerate(sales)]
             self._announce(parties)
             await self._let_loose(shop, parties)
-            pairs = [(self._tally.count(sale.sale_id), await self._books(shop, sale, buyers)) for sale in sales]
+            auditor = Auditor(shop, self._known, self._admin_token, buyers)
+            pairs = [(self._tally.count(sale.sale_id), await auditor.books(sale)) for sale in sales]
         verdict = Verdict(judge(pairs), self._figures(sales, pairs))
         tell(verdict, self._console)
         return verdict
+
+    def _make_buyers(self) -> list[Buyer]:
+        options = self._options
+        sales = len(options.sale_ids) or options.sales
+        if sales > options.buyers:
+            raise OpsError(f"{options.buyers} buyers cannot be spread over {sales} sales: more with BUYERS=")
+        started = time.monotonic()
+        with demo_database(self._known) as database:
+            buyers = make_buyers(database, options.buyers)
+        self._console.print(f"{len(buyers):,} buyers made in {time.monotonic() - started:.1f} s")
+        return buyers
 
     async def _find_sales(self, shop: Shop) -> list[RushSale]:
         options = self._options
         sale_ids = list(options.sale_ids)
         if not sale_ids and options.sales == 1:
-            untouched = untouched_demo_sale(self._database, units=options.units, quantity=options.quantity)
+            with demo_database(self._known) as database:
+                untouched = untouched_demo_sale(database, units=options.units, quantity=options.quantity)
             sale_ids = [untouched] if untouched is not None else []
         if not sale_ids:
             sale_ids = [await make_sale(shop, self._admin_token, options.units) for _ in range(options.sales)]
-        if len(sale_ids) > options.buyers:
-            raise OpsError(f"{options.buyers} buyers cannot be spread over {len(sale_ids)} sales: more with BUYERS=")
         return [await find_sale(shop, sale_id) for sale_id in sale_ids]
 
     def _announce(self, parties: Sequence[Party]) -> None:
@@ -135,41 +134,14 @@ class _Course:
         display = asyncio.create_task(
             Display(self._console, shop, self._tally, [party.sale for party in parties]).show()
         )
+        started = time.process_time()
         try:
             await crowd.rush(parties)
         finally:
+            self._own_seconds = time.process_time() - started
             display.cancel()
             with suppress(asyncio.CancelledError):
                 await display
-
-    async def _books(self, shop: Shop, sale: RushSale, buyers: Sequence[Buyer]) -> SaleBooks | None:
-        """The sale's books, or None if they cannot be had. Read again if others bought while we were reading."""
-        others = self._sold_to_others(sale, buyers)
-        audit = await self._audit(shop, sale)
-        for _ in range(BOOKS_READS_MAX):
-            others_before, others = others, self._sold_to_others(sale, buyers)
-            if audit is None or others == others_before:
-                break
-            audit = await self._audit(shop, sale)
-        if audit is None:
-            return None
-        return SaleBooks.of_audit(audit, stock_before=sale.total_stock, sold_to_others=others)
-
-    async def _audit(self, shop: Shop, sale: RushSale) -> Mapping[str, Any] | None:
-        patience = Patience(BOOKS_SECONDS_MAX, first=0.1)
-        while True:
-            with suppress(TroubleError):
-                answer = await shop.ask("GET", f"/api/flash-sales/{sale.sale_id}/audit", token=self._admin_token)
-                if answer.is_good:
-                    return answer.data
-            pause = patience.pause()
-            if pause is None:
-                return None
-            await asyncio.sleep(pause)
-
-    def _sold_to_others(self, sale: RushSale, buyers: Sequence[Buyer]) -> int:
-        row = self._database.execute(SOLD_TO_OTHERS, ([buyer.user_id for buyer in buyers], sale.sale_id)).fetchone()
-        return int(row[0]) if row else 0
 
     def _figures(
         self, sales: Sequence[RushSale], pairs: Sequence[tuple[SaleCount, SaleBooks | None]]
@@ -181,6 +153,7 @@ class _Course:
             "quantity": self._options.quantity,
             "connections": self._options.connections,
             **crowd_figures(self._tally, max(0.0, seconds)),
+            "crowdProcessorSeconds": round(self._own_seconds, 2),
             "sales": [
                 sale_figures(sale, count, books, self._tally.of_sale(sale.sale_id))
                 for sale, (count, books) in zip(sales, pairs, strict=True)

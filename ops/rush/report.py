@@ -63,6 +63,7 @@ def _tell_counts(figures: dict[str, Any], console: Console) -> None:
     table.add_row("asked again", f"{sum(figures['askedAgainAfter'].values()):,}", _listed(figures["askedAgainAfter"]))
     rate = f"in {figures['seconds']:.2f} s: {figures['requestsPerSecond']:,.0f} a second"
     table.add_row("requests", f"{figures['requests']:,}", rate)
+    table.add_row("", "", f"the crowd itself took {figures['crowdProcessorSeconds']:.1f} s of processor time")
     console.print(table)
 
 
