@@ -10,7 +10,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PORT= LIVE_PORT= FLOWER_PORT= DATA_DIR=)
-	@exec $(VENV) -m ops.run
+	@exec $(VENV) -m ops
 
 reset: install-local ## throw away what `make run` keeps in DATA_DIR
 	@$(VENV) -m ops.reset
@@ -39,9 +39,9 @@ test: install-dev ## the whole suite, on servers of its own
 
 lock: install-dev ## compile the pinned requirements anew (needs uv)
 	@command -v uv >/dev/null || { echo "doorbuster: make lock needs uv: pip install uv" >&2; exit 1; }
-	$(LOCK) --output-file requirements.txt requirements/base.in
-	$(LOCK) --output-file requirements/local.txt requirements/local.in
-	$(LOCK) --output-file requirements/dev.txt requirements/dev.in
+	cd requirements && $(LOCK) --output-file ../requirements.txt base.in
+	cd requirements && $(LOCK) --output-file local.txt local.in
+	cd requirements && $(LOCK) --output-file dev.txt dev.in
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 

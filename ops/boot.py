@@ -124,7 +124,7 @@ class Boot:
         user, _, password = settings.flower_basic_auth.partition(":")
         rows = {
             "Shop": f"{loopback_url(settings.host, settings.port)}/",
-            "API": f"{loopback_url(settings.host, settings.port)}/api",
+            "API": f"{loopback_url(settings.host, settings.port)}/api/docs",
             "Live": f"{loopback_url(settings.host, settings.live_port, scheme='ws')}/ws",
             "Flower": f"{flower}/  (user {user}, password {password})",
             "Logs": str(self.data_dir.logs),

@@ -128,4 +128,7 @@ def fail(line: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says "interrupted"; the next run goes on from here

@@ -42,11 +42,11 @@ def taken_port() -> Iterator[int]:
 
 
 def run_make_run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`ops.run` as make starts it, from a directory without a `.env`, with free ports unless told otherwise."""
+    """`python -m ops`, as make starts it, from a directory without a `.env`, with free ports unless told otherwise."""
     ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
     place = {"DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "ops.run"],
+        [sys.executable, "-m", "ops"],
         check=False,
         capture_output=True,
         text=True,
