@@ -3,7 +3,8 @@
 -- KEYS 1 view  2 mailbox  3 events  4… one `moved` key for each stray ticket
 -- ARGV 1 revision  2 settled through  3 snapshot (JSON)  4 most events kept  5 pace sample or ''
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
---      10… the stray tickets, then the view's fields and values
+--      10 lifetime in s of a sale that is over, or '' for one that is not
+--      11… the stray tickets, then the view's fields and values
 
 local revision, settled = tonumber(ARGV[1]), tonumber(ARGV[2])
 local strays = tonumber(ARGV[8])
@@ -26,10 +27,10 @@ end
 
 -- Strays: admitted under a ticket that was settled under another nonce. They line up anew, and are never dropped.
 for i = 1, strays do
-  local id = '0-' .. ARGV[9 + i]
+  local id = '0-' .. ARGV[10 + i]
   local found = redis.call('XRANGE', KEYS[2], id, id)
   if found[1] then
-    local entry, original, key, user, kind, quantity = {}, ARGV[9 + i], nil, nil, nil, nil
+    local entry, original, key, user, kind, quantity = {}, ARGV[10 + i], nil, nil, nil, nil
     local fields = found[1][2]
     for j = 1, #fields, 2 do
       local name, value = fields[j], fields[j + 1]
@@ -60,7 +61,7 @@ local known = redis.call('HGET', KEYS[1], 'revision')
 local newer = not known or tonumber(known) < revision
 if newer then
   local view = {}
-  for i = 10 + strays, #ARGV do view[#view + 1] = ARGV[i] end
+  for i = 11 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
     local pace = redis.call('HGET', KEYS[1], 'pace')
@@ -70,6 +71,18 @@ if newer then
   end
   redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], ARGV[1] .. '-1', 's', ARGV[3])
 end
+
+-- What is over is forgotten after a while, unless somebody still waits; the gate asks PostgreSQL if anyone comes.
+if newer then
+  for i = 1, 3 do
+    if ARGV[10] ~= '' and redis.call('XLEN', KEYS[2]) == 0 then
+      redis.call('EXPIRE', KEYS[i], ARGV[10])
+    else
+      redis.call('PERSIST', KEYS[i])
+    end
+  end
+end
+
 if ARGV[7] ~= '' and (newer or strays > 0 or string.find(ARGV[7], '"outcomes":[[', 1, true)) then
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end

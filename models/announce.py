@@ -24,6 +24,9 @@ from models.snapshot import SaleSnapshot
 
 log = structlog.get_logger()
 
+# How long Redis remembers a sale that is over.
+KEPT_SECONDS = 2 * 86_400
+
 
 @cache
 def _script() -> Script:
@@ -64,6 +67,7 @@ def announce(
                 news,
                 len(strays),
                 known.idempotency_hours * 3600,
+                KEPT_SECONDS if sale.is_over else "",
                 *(stray.ticket for stray in strays),
                 *view,
             ],

@@ -5,12 +5,13 @@ may touch them together.
 
 | key | type | written by | read by | lives |
 | --- | --- | --- | --- | --- |
-| `{sale:7}:view` | hash | announce | gate, web | until rebuilt; PostgreSQL is the truth |
+| `{sale:7}:view` | hash | announce | gate, web | 2 days longer than its sale; PostgreSQL is the truth |
 | `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, web | an entry until its ticket is settled |
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
 | `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
-| `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last `events_kept_max` |
+| `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last `events_kept_max`, 2 days longer than its sale |
+| `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
 | `revoked:<jti>` | string | web | web | until the token would have expired |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
@@ -59,6 +60,10 @@ def events(sale_id: int) -> str:
 
 def news(sale_id: int) -> str:
     return f"{{sale:{sale_id}}}:news"
+
+
+def leaderboard(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:leaderboard"
 
 
 def sale_of_news(channel: str) -> int:

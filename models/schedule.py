@@ -22,7 +22,7 @@ from models.snapshot import SaleSnapshot
 # Rows that one transaction locks at most.
 PAGE = 100
 # Sales that ended this recently are still looked after: their lines may not be empty yet.
-RECENT = func.make_interval(0, 0, 0, 1)
+RECENT = func.make_interval(0, 0, 0, 7)
 STALE_LINE_MS = 2_000
 
 
@@ -117,7 +117,7 @@ def _pages_of_current_sales() -> Iterator[list[SaleSnapshot]]:
 
 
 def current_sale_ids() -> list[int]:
-    """The sales that are scheduled, live, or changed within the last day."""
+    """The sales that are scheduled, live, or changed within the last week."""
     return [sale.sale_id for page in _pages_of_current_sales() for sale in page]
 
 

@@ -31,6 +31,10 @@ class SaleSnapshot:
     def remaining(self) -> int:
         return self.total_stock - self.sold - self.reserved
 
+    @property
+    def is_over(self) -> bool:
+        return self.state in (SaleState.ENDED, SaleState.CANCELLED)
+
     @classmethod
     def of(cls, sale: FlashSale) -> Self:
         return cls(

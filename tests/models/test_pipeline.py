@@ -3,12 +3,14 @@
 import pytest
 
 from models import mailbox, rediskeys
+from models.announce import KEPT_SECONDS
 from models.database import transaction
 from models.errors import ConflictError, NotFoundError
 from models.gate import KeyReusedError, admit
 from models.purchase import Kind, Purchase
 from models.redisclient import redis_client
-from models.settle import settle_turn
+from models.sales import patch_sale
+from models.settle import settle_batch, settle_turn
 
 
 def rows(sale_id):
@@ -121,3 +123,18 @@ def test_a_key_that_redis_forgot_is_still_known_to_the_line(make_sale, sale_row)
     first, second = rows(sale.id)
     assert (second.status, second.reason, second.duplicate_of) == ("rejected", "DUPLICATE", first.ticket)
     assert sale_row(sale.id).sold == 1
+
+
+def test_redis_forgets_a_sale_that_is_over_but_never_one_that_somebody_waits_for(make_sale):
+    sale = make_sale(total_stock=1)
+    keys = [rediskeys.view(sale.id), rediskeys.mailbox(sale.id), rediskeys.events(sale.id)]
+    for user_id in (1, 2):
+        admit(sale.id, user_id, Kind.PURCHASE, 1)
+    settle_batch(sale.id, 1)
+    assert [redis_client().ttl(key) for key in keys] == [-1, -1, -1]
+
+    settle_turn(sale.id)
+
+    assert all(0 < redis_client().ttl(key) <= KEPT_SECONDS for key in keys)
+    patch_sale(sale.id, {"total_stock": 5}, actor_id=1)
+    assert [redis_client().ttl(key) for key in keys] == [-1, -1, -1]
