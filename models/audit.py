@@ -25,6 +25,8 @@ MOVEMENTS = text("""
 LINE = text(
     "SELECT coalesce(min(ticket), 0), coalesce(max(ticket), 0), count(*) FROM purchases WHERE sale_id = :sale_id"
 )
+# Units in the buyers' totals that the leaderboard is read from.
+TOTALS = text("SELECT coalesce(sum(units), 0) FROM buyer_totals WHERE sale_id = :sale_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ def audit_sale(sale_id: int) -> Audit:
         units = {str(status): int(quantity) for status, _, quantity in rows}
         moved = {kind: int(total) for kind, total in session.execute(MOVEMENTS, {"sale_id": sale_id})}
         first, last, count = session.execute(LINE, {"sale_id": sale_id}).one()
+        totals = int(session.execute(TOTALS, {"sale_id": sale_id}).scalar_one())
         checks = (
             Check("sold", sale.sold, units.get("confirmed", 0)),
+            Check("buyerTotals", sale.sold, totals),
             Check("reserved", sale.reserved, units.get("reserved", 0)),
             Check("totalStock", sale.total_stock, sum(moved.get(kind, 0) for kind in STOCK_KINDS)),
             Check("settledThrough", sale.settled_through, last),

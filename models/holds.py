@@ -15,12 +15,14 @@ from sqlalchemy.orm import Session
 from models.announce import tell
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
+from models.first_page import refresh_first_page
 from models.movement import MovementKind, StockMovement
 from models.purchase import Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_rules import end_if_sold_out, lock_sale, may_reopen, reopen, touch
 from models.snapshot import SaleSnapshot
+from models.totals import add_totals, take_totals
 
 # Holds that one transaction ends at most.
 PAGE = 500
@@ -58,7 +60,7 @@ def checkout(sale_id: int, tickets: Sequence[int], user_id: int, total: Decimal 
     price). Raises HoldNotFoundError, HoldExpiredError, HoldClosedError, TotalMismatchError.
     """
 
-    def confirm(_session: Session, sale: FlashSale, holds: Sequence[Purchase], now: datetime) -> None:
+    def confirm(session: Session, sale: FlashSale, holds: Sequence[Purchase], now: datetime) -> None:
         _check_total(holds, total)
         for hold in holds:
             hold.status = Status.CONFIRMED
@@ -67,8 +69,11 @@ def checkout(sale_id: int, tickets: Sequence[int], user_id: int, total: Decimal 
         sale.reserved -= units
         sale.sold += units
         end_if_sold_out(sale)
+        add_totals(session, sale_id, ((user_id, hold.ticket, hold.quantity) for hold in holds))
 
-    return _end_holds(sale_id, tickets, user_id, confirm)
+    records = _end_holds(sale_id, tickets, user_id, confirm)
+    refresh_first_page(sale_id, records[0].ticket)
+    return records
 
 
 def cancel(sale_id: int, tickets: Sequence[int], user_id: int) -> list[PurchaseRecord]:
@@ -133,7 +138,9 @@ def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str) -> Purchase
         if may_reopen(sale, now) and not _has_another_active_sale(session, sale):
             reopen(sale)
         records, snapshot = _finish(session, sale, [row], now)
+        take_totals(session, sale_id, row.user_id, row.quantity)
     tell(snapshot, records)
+    refresh_first_page(sale_id, ticket)
     return records[0]
 
 

@@ -17,12 +17,14 @@ from models.announce import announce
 from models.clock import EPOCH, from_ms, to_ms
 from models.database import database_now, transaction
 from models.decide import Decision, Holding, Request, decide
+from models.first_page import refresh_first_page
 from models.purchase import Kind, Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_rules import end_if_sold_out, lock_sale, touch
 from models.settings import settings
 from models.snapshot import SaleSnapshot, terms_of
+from models.totals import add_totals
 
 # Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
 HOLDINGS = text("""
@@ -123,6 +125,9 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
     if waiting:
         pace = len(fresh) / seconds if fresh else None
         announce(snapshot, [*told, *outcomes], strays=strays, pace_per_second=pace)
+    confirmed = next((outcome.ticket for outcome in outcomes if outcome.status == Status.CONFIRMED), None)
+    if confirmed is not None:
+        refresh_first_page(sale_id, confirmed)
     more = len(waiting) == batch_max or bool(strays)
     return SettledBatch(outcomes, snapshot.remaining, more, snapshot.dedicated)
 
@@ -143,6 +148,8 @@ def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -
     end_if_sold_out(sale)
     records = _records(sale, decision, to_ms(now))
     _copy(session, records, decision)
+    confirmed = (record for record in records if record.status == Status.CONFIRMED)
+    add_totals(session, sale.id, ((record.user_id, record.ticket, record.quantity) for record in confirmed))
     session.flush()
     return records
 
