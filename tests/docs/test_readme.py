@@ -52,7 +52,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     output = directory / "output"
     with output.open("wb") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops.run"],
+            [sys.executable, "-m", "ops"],
             cwd=ROOT,
             env=inherited | given | {"DATA_DIR": str(directory / "data")},
             stdout=written,
@@ -108,6 +108,14 @@ def test_the_walk_comes_back_with_what_the_readme_shows(shop: Shop) -> None:
 
 def test_the_table_of_settings_is_what_the_code_says() -> None:
     assert README.read_text() == renewed(README.read_text()), "run: python -m ops.settings_table"
+
+
+def test_the_secrets_that_compose_asks_for_are_those_that_the_readme_makes() -> None:
+    made = re.search(r"cat > \.env <<end\n(.*?)\nend\n", README.read_text(), re.DOTALL)
+    asked = re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text())
+
+    assert made
+    assert {line.partition("=")[0] for line in made[1].splitlines()} == set(asked)
 
 
 def test_every_command_of_make_that_is_named_is_there() -> None:
