@@ -49,6 +49,8 @@ def engine() -> Engine:
         max_overflow=0,
         pool_timeout=known.database_connect_seconds,
         pool_pre_ping=True,
+        # An error's text is logged; the values that it happened to may be a password's hash.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": known.database_connect_seconds,
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
