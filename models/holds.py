@@ -18,6 +18,7 @@ from models.errors import ConflictError, NotFoundError
 from models.first_page import refresh_first_page
 from models.movement import MovementKind, StockMovement
 from models.purchase import Purchase, Status
+from models.receipts import Claim
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_rules import end_if_sold_out, lock_sale, may_reopen, reopen, touch
@@ -53,11 +54,14 @@ class TotalMismatchError(ConflictError):
     message = "The total does not match the price"
 
 
-def checkout(sale_id: int, tickets: Sequence[int], user_id: int, total: Decimal | None = None) -> list[PurchaseRecord]:
+def checkout(
+    sale_id: int, tickets: Sequence[int], user_id: int, total: Decimal | None = None, *, claim: Claim | None = None
+) -> list[PurchaseRecord]:
     """Turn holds into purchases for good: all of the tickets, or none.
 
     `total`, in the sale's currency, must be what the server counts (recorded as given where the product has no
-    price). Raises HoldNotFoundError, HoldExpiredError, HoldClosedError, TotalMismatchError.
+    price). A `claim` is kept with it: see models/receipts.py. Raises HoldNotFoundError, HoldExpiredError,
+    HoldClosedError, TotalMismatchError.
     """
 
     def confirm(session: Session, sale: FlashSale, holds: Sequence[Purchase], now: datetime) -> None:
@@ -70,6 +74,8 @@ def checkout(sale_id: int, tickets: Sequence[int], user_id: int, total: Decimal 
         sale.sold += units
         end_if_sold_out(sale)
         add_totals(session, sale_id, ((user_id, hold.ticket, hold.quantity) for hold in holds))
+        if claim is not None:
+            claim.keep(session, sale_id, [hold.ticket for hold in holds])
 
     records = _end_holds(sale_id, tickets, user_id, confirm)
     refresh_first_page(sale_id, records[0].ticket)
@@ -119,10 +125,11 @@ def _expire_holds_of(sale_id: int) -> int:
             return ended
 
 
-def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str) -> PurchaseRecord:
+def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str, claim: Claim | None = None) -> PurchaseRecord:
     """Take a confirmed purchase back; its units can be sold again. An operator's decision.
 
-    Raises NotFoundError (PURCHASE_NOT_FOUND) and ConflictError (NOT_CONFIRMED).
+    A `claim` is kept with it: see models/receipts.py. Raises NotFoundError (PURCHASE_NOT_FOUND) and ConflictError
+    (NOT_CONFIRMED).
     """
     with transaction() as session:
         sale = lock_sale(session, sale_id)
@@ -139,6 +146,8 @@ def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str) -> Purchase
             reopen(sale)
         records, snapshot = _finish(session, sale, [row], now)
         take_totals(session, sale_id, row.user_id, row.quantity)
+        if claim is not None:
+            claim.keep(session, sale_id, [ticket])
     tell(snapshot, records)
     refresh_first_page(sale_id, ticket)
     return records[0]

@@ -1,13 +1,30 @@
 """Every table in one import, for migrations and for the test that compares them with the models."""
 
 from models.database import Base
+from models.fraud import FraudRecord
+from models.ip_rule import IpRule
 from models.movement import StockMovement
 from models.product import Category, Product
 from models.purchase import Purchase
+from models.receipts import Receipt
 from models.sale import FlashSale
+from models.standing import StandingVersion
 from models.totals import BuyerTotal
 from models.user import User
 
-__all__ = ["Base", "BuyerTotal", "Category", "FlashSale", "Product", "Purchase", "StockMovement", "User"]
+__all__ = [
+    "Base",
+    "BuyerTotal",
+    "Category",
+    "FlashSale",
+    "FraudRecord",
+    "IpRule",
+    "Product",
+    "Purchase",
+    "Receipt",
+    "StandingVersion",
+    "StockMovement",
+    "User",
+]
 
 metadata = Base.metadata
