@@ -18,6 +18,12 @@ may touch them together.
 | `heartbeat:beat` | string | chores | web | 15 s |
 | `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
+| `{velocity}:address:<address>` | sorted set user -> ms | velocity | velocity | `velocity_accounts_window_seconds` |
+| `{velocity}:user:<user>` | sorted set sale -> ms | velocity | velocity | `velocity_sales_window_seconds` |
+| `{velocity}:group:<hash>:<sale>` | sorted set user -> ms | velocity | velocity | `velocity_group_window_seconds` |
+| `{velocity}:noted:<signal>:<user>:<sale>` | string | velocity | velocity | its signal's window |
+
+The velocity keys share a tag of their own, since one script counts an address, an account and a card together.
 """
 
 # A wake-up that is lost on its way is sent again by the next request after this long, or by the sweeper.
@@ -81,3 +87,19 @@ def worker_heartbeat(name: str) -> str:
 
 def socket_ticket(ticket: str) -> str:
     return f"socket-ticket:{ticket}"
+
+
+def velocity_address(customer: str) -> str:
+    return f"{{velocity}}:address:{customer}"
+
+
+def velocity_user(user_id: int) -> str:
+    return f"{{velocity}}:user:{user_id}"
+
+
+def velocity_group(group_hash: str, sale_id: int) -> str:
+    return f"{{velocity}}:group:{group_hash}:{sale_id}"
+
+
+def velocity_noted(signal: str, user_id: int, sale_id: int) -> str:
+    return f"{{velocity}}:noted:{signal}:{user_id}:{sale_id}"

@@ -61,6 +61,17 @@ class Settings(BaseSettings):
     rate_limit_exempt: Networks = Field(default=(), description="ranges free of limits and velocity rules")
     trusted_proxies: Networks = Field(default=(), description="ranges whose X-Forwarded-For is believed")
     cors_origins: Words = Field(default=(), description="origins that may call the API from a browser")
+
+    # Velocity: what is odd enough to be noted, and what is too odd to be let in. 0 is never.
+    velocity_accounts_window_seconds: int = Field(default=600, ge=1, le=86_400)
+    velocity_accounts_flag: int = Field(default=20, ge=0, le=10_000, description="accounts behind one address")
+    velocity_accounts_refuse: int = Field(default=0, ge=0, le=10_000)
+    velocity_sales_window_seconds: int = Field(default=3_600, ge=1, le=86_400)
+    velocity_sales_flag: int = Field(default=20, ge=0, le=10_000, description="sales attempted by one account")
+    velocity_sales_refuse: int = Field(default=100, ge=0, le=10_000)
+    velocity_group_window_seconds: int = Field(default=86_400, ge=1, le=604_800)
+    velocity_group_buyers_max: int = Field(default=2, ge=0, le=9_999, description="buyers of a sale with one groupKey")
+    fraud_record_days: int = Field(default=90, ge=1, le=3_650, description="how long a fraud record is kept")
     request_bytes_max: int = Field(default=64 * 1024, ge=1024)
 
     # The line.
