@@ -4,7 +4,6 @@ They are written to the table in bulk, without passwords: nobody can log in as o
 Only a demo has such customers; everywhere else this refuses.
 """
 
-import argparse
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import psycopg
 from models.settings import Settings
 from models.tokens import issue_access_token
 from models.user import Role
+from ops.arguments import Parser, positive
 from ops.demo import ADMIN_EMAIL
 from ops.errors import OpsError
 from ops.stack import adopt_running_stack
@@ -101,23 +101,15 @@ def write_tokens(file: Path, buyers: Sequence[Buyer]) -> None:
         raise OpsError(f"cannot write {file} ({why.strerror}): choose another place with OUT=") from why
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 up, as argparse reads it."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make buyers", description="Make customers of the running demo.")
+    parser = Parser(prog="make buyers", description="Make customers of the running demo.")
     parser.add_argument("--count", type=positive, default=COUNT_DEFAULT, metavar="COUNT", help="how many")
     parser.add_argument("--out", type=Path, default=Path("buyers.txt"), metavar="OUT", help="file for the tokens")
     options = parser.parse_args()
     if options.count > COUNT_MAX:
-        parser.error(f"at most {COUNT_MAX} at a time")
+        parser.error(f"argument --count: at most {COUNT_MAX} at a time")
     if not options.out.parent.is_dir():
-        parser.error(f"there is no directory {options.out.parent}")
+        parser.error(f"argument --out: there is no directory {options.out.parent}")
     with demo_database(adopt_running_stack()) as connection:
         buyers = make_buyers(connection, options.count)
     write_tokens(options.out, buyers)

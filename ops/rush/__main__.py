@@ -5,7 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ops.buyers import COUNT_MAX, positive
+from ops.arguments import Parser, positive
+from ops.buyers import COUNT_MAX
 from ops.errors import OpsError
 from ops.rush.course import (
     BUYERS_DEFAULT,
@@ -31,7 +32,7 @@ def sale_ids(text: str) -> tuple[int, ...]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make rush", description="Let a crowd loose on the running demo.")
+    parser = Parser(prog="make rush", description="Let a crowd loose on the running demo.")
     parser.add_argument("--buyers", type=positive, default=BUYERS_DEFAULT, metavar="BUYERS")
     parser.add_argument("--units", type=positive, default=UNITS_DEFAULT, metavar="UNITS", help="of each fresh sale")
     parser.add_argument("--quantity", type=positive, default=1, metavar="QUANTITY", help="units that each buyer wants")
@@ -44,7 +45,7 @@ def parse() -> argparse.Namespace:
     given = parser.parse_args()
     for name, most in (("buyers", COUNT_MAX), ("sales", SALES_MAX), ("connections", CONNECTIONS_MAX)):
         if getattr(given, name) > most:
-            parser.error(f"--{name}: at most {most}")
+            parser.error(f"argument --{name}: at most {most}")
     return given
 
 

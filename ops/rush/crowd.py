@@ -78,9 +78,10 @@ class Crowd:
 
     async def _buy(self, sale: RushSale, buyer: Buyer, visit: Visit) -> bool:
         """Ask until there is an answer; True if it is a place in the line."""
-        patience = Patience(self._patience_seconds, first=TILL_PAUSE_SECONDS)
+        patience: Patience | None = None  # starts with the first answer, not in the queue for a connection
         while True:
             answer = await self._ask_to_buy(buyer, visit)
+            patience = patience or Patience(self._patience_seconds, first=TILL_PAUSE_SECONDS)
             if answer is not None and answer.is_good:
                 self._tally.accept(visit, str(answer.data.get("purchaseId", "")), _now())
                 self._settle_if_told(visit, answer)
@@ -120,9 +121,10 @@ class Crowd:
 
         The shop may keep us waiting until it knows, or decline to and say "queued" at once: then we come back later.
         """
-        patience = Patience(self._patience_seconds, first=COUNTER_PAUSE_SECONDS)
+        patience: Patience | None = None
         while visit.told_at is None:
             answer = await self._ask_for_outcome(buyer, visit)
+            patience = patience or Patience(self._patience_seconds, first=COUNTER_PAUSE_SECONDS)
             if answer is not None and answer.is_good:
                 self._settle_if_told(visit, answer)
                 if visit.told_at is not None:
