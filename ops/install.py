@@ -82,7 +82,7 @@ def install(name: str) -> None:
     print(f"Installing {requirements.relative_to(ROOT)} into {VENV.name} (once; up to a minute) …", flush=True)
     uv = shutil.which("uv")
     if uv:
-        command = [uv, "pip", "install", "--quiet", "--python", str(VENV_PYTHON)]
+        command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(VENV_PYTHON)]
     else:
         command = [str(VENV_PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     done = run([*command, "--require-hashes", "--requirement", str(requirements)])

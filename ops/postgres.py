@@ -1,5 +1,6 @@
 """Embedded PostgreSQL: the real server from a wheel, for one machine, as root or not."""
 
+import os
 import re
 import shutil
 import signal
@@ -143,24 +144,28 @@ class EmbeddedPostgres(EmbeddedServer):
         new.rename(self.data)
 
     def _run(self, command: list[str], *, given: str = "") -> None:
-        try:
-            subprocess.run(
-                command,
-                input=given,
-                check=True,
-                text=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                cwd=self.place,
-                env=self.environment,
-                timeout=INITDB_SECONDS_MAX,
-                **(self.account.popen if self.account else {}),
-            )
-        except subprocess.TimeoutExpired as why:
-            raise ServerError(f"PostgreSQL's {Path(command[0]).name} took over {INITDB_SECONDS_MAX} s") from why
-        except subprocess.CalledProcessError as why:
-            said = " ".join(str(why.stderr).split())
-            raise ServerError(f"PostgreSQL's {Path(command[0]).name} failed: {said}") from why
+        """Run one of PostgreSQL's own programs to its end; raises ServerError with what it complained of."""
+        name = Path(command[0]).name
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.place,
+            env=self.environment,
+            start_new_session=True,
+            **(self.account.popen if self.account else {}),
+        ) as process:
+            try:
+                _, complaints = process.communicate(given, timeout=INITDB_SECONDS_MAX)
+            except BaseException as why:
+                os.killpg(process.pid, signal.SIGKILL)  # initdb has a server for a child, which would go on for a while
+                if isinstance(why, subprocess.TimeoutExpired):
+                    raise ServerError(f"PostgreSQL's {name} took over {INITDB_SECONDS_MAX} s") from why
+                raise
+        if process.returncode != 0:
+            raise ServerError(f"PostgreSQL's {name} failed: {' '.join(complaints.split())}")
 
 
 def _version_in_path(path: Path) -> int:
