@@ -37,6 +37,7 @@ class Product(Base):
         CheckConstraint("price > 0", name="price_is_positive"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso_4217"),
         CheckConstraint("stock >= 0", name="stock_is_not_negative"),
+        CheckConstraint("monthly_allotment >= 0", name="monthly_allotment_is_not_negative"),
         CheckConstraint("rating BETWEEN 0 AND 5", name="rating_is_a_rating"),
         CheckConstraint("total_reviews >= 0", name="reviews_are_counted"),
         Index("ix_products_category_id", "category_id"),
@@ -51,6 +52,8 @@ class Product(Base):
     currency: Mapped[str] = mapped_column(server_default="USD")
     # What the shop holds outside of flash sales: shown, never counted down here.
     stock: Mapped[int | None]
+    # Units that the runs of a month may draw together; None: as many as they like.
+    monthly_allotment: Mapped[int | None]
     rating: Mapped[Decimal] = mapped_column(Numeric(2, 1), server_default="0")
     total_reviews: Mapped[int] = mapped_column(server_default="0")
     category_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"))

@@ -1,14 +1,16 @@
 """A flash sale: one run of one product, and the only place where stock is stored."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Numeric, func, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Numeric, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.database import Base, CreatedAt, Money, RowId
 from models.product import Product
+from models.series import Series
 
 
 class SaleState(StrEnum):
@@ -55,13 +57,23 @@ class FlashSale(Base):
         CheckConstraint("max_per_user >= 1", name="max_per_user_is_positive"),
         CheckConstraint("hold_seconds BETWEEN 1 AND 86400", name="hold_seconds_are_bounded"),
         CheckConstraint("settled_through >= 0", name="settled_through_is_not_negative"),
-        # One scheduled or live sale a product; a paused one gives its place up until it is resumed.
+        # One scheduled or live sale a product, beside its series; a paused one gives its place up until it is resumed.
         Index(
             "uq_flash_sales_active_product",
             "product_id",
             unique=True,
-            postgresql_where=text("state IN ('scheduled', 'live') AND NOT paused"),
+            postgresql_where=text("state IN ('scheduled', 'live') AND NOT paused AND series_id IS NULL"),
         ),
+        # No two active sales of a product at one time, a series' runs included: by their times, whatever beat is
+        # doing, so that the next run can stand ready while one is on. The ranges need no extension for their `=`.
+        ExcludeConstraint(
+            (text("int8range(product_id, product_id, '[]')"), "&&"),
+            (text("tstzrange(starts_at, ends_at)"), "&&"),
+            name="ex_flash_sales_one_at_a_time",
+            where=text("state IN ('scheduled', 'live') AND NOT paused"),
+        ),
+        # An occurrence becomes one sale, however many planners are at it.
+        UniqueConstraint("series_id", "run_at"),
         # What beat looks for every second, without reading the sales of the past.
         Index("ix_flash_sales_due_start", "starts_at", postgresql_where=text("state = 'scheduled'")),
         Index("ix_flash_sales_due_end", "ends_at", postgresql_where=text("state IN ('scheduled', 'live')")),
@@ -77,6 +89,11 @@ class FlashSale(Base):
     title: Mapped[str]
     description: Mapped[str | None]
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"))
+
+    # A run of a series: the occurrence it stands for (none once it was withdrawn), and its month in the series' zone.
+    series_id: Mapped[int | None] = mapped_column(ForeignKey(Series.id))
+    run_at: Mapped[datetime | None]
+    month: Mapped[date | None]
 
     original_price: Mapped[Money | None]
     flash_price: Mapped[Money | None]

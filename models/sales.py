@@ -21,6 +21,8 @@ from models.settings import settings
 from models.snapshot import SaleSnapshot
 
 STOCK_MAX = 10_000_000
+# The rules of the database that keep a product from being in two sales at once.
+ONE_AT_A_TIME = ("uq_flash_sales_active_product", "ex_flash_sales_one_at_a_time")
 PLAIN_FIELDS = ("title", "description", "featured", "max_per_purchase", "max_per_user", "hold_seconds", "dedicated")
 
 
@@ -64,7 +66,7 @@ def _one_active_sale_a_product() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        if "uq_flash_sales_active_product" in str(error.orig):
+        if any(name in str(error.orig) for name in ONE_AT_A_TIME):
             raise ActiveSaleExistsError from None
         raise
 

@@ -8,20 +8,27 @@ from models.product import Category, Product
 from models.purchase import Purchase
 from models.receipts import Receipt
 from models.sale import FlashSale
+from models.series import BuyerMonth, ProductMonth, Series, SeriesMonth, SeriesReset, SeriesRun
 from models.standing import StandingVersion
 from models.totals import BuyerTotal
 from models.user import User
 
 __all__ = [
     "Base",
+    "BuyerMonth",
     "BuyerTotal",
     "Category",
     "FlashSale",
     "FraudRecord",
     "IpRule",
     "Product",
+    "ProductMonth",
     "Purchase",
     "Receipt",
+    "Series",
+    "SeriesMonth",
+    "SeriesReset",
+    "SeriesRun",
     "StandingVersion",
     "StockMovement",
     "User",

@@ -61,7 +61,7 @@ def test_every_check_has_a_name_that_was_given_to_it(servers):
     with engine().connect() as connection:
         names = [row[1] for row in catalogue(connection)["constraints"]]
 
-    assert all(name.split("_")[0] in ("ck", "uq", "fk", "pk") or name.endswith("_not_null") for name in names), names
+    assert all(name.split("_")[0] in ("ck", "ex", "fk", "pk", "uq") or name.endswith("_not_null") for name in names), names
 
 
 def test_migrating_twice_and_at_once_is_migrating_once(servers):
