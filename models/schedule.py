@@ -78,7 +78,6 @@ class StaleLine:
     """A sale whose oldest request has waited too long; `waited_ms` is 0 where its age cannot be read."""
 
     sale_id: int
-    dedicated: bool
     waited_ms: int
 
 
@@ -90,12 +89,11 @@ def sweep_lines() -> list[StaleLine]:
     stale: list[StaleLine] = []
     for page in _pages_of_current_sales():
         _retell(page)
-        dedicated = {sale.sale_id: sale.dedicated for sale in page}
         now_ms = _redis_now_ms()
-        for sale_id, admitted_ms in mailbox.oldest_waits(list(dedicated)).items():
+        for sale_id, admitted_ms in mailbox.oldest_waits([sale.sale_id for sale in page]).items():
             waited_ms = now_ms - admitted_ms if admitted_ms is not None else 0
             if admitted_ms is None or waited_ms >= STALE_LINE_MS:
-                stale.append(StaleLine(sale_id, dedicated[sale_id], waited_ms))
+                stale.append(StaleLine(sale_id, waited_ms))
     return stale
 
 

@@ -32,10 +32,14 @@ def expire_holds() -> int:
 
 @app.task(name=tasks.SWEEP_LINES)
 def sweep() -> int:
-    """Wake every sale whose mailbox waits though no wake-up is on its way."""
+    """Wake every sale whose mailbox waits though no wake-up is on its way.
+
+    Always on the shared queue: whoever should have come has not, so a dedicated worker that is away or was never
+    started is stood in for.
+    """
     woken = 0
     for line in sweep_lines():
-        if wake(line.sale_id, dedicated=line.dedicated):
+        if wake(line.sale_id):
             woken += 1
             log.warning("line.swept", sale=line.sale_id, waited_ms=line.waited_ms)
     return woken

@@ -25,6 +25,7 @@ CELERY = (sys.executable, "-m", "celery", "--app", "worker.app")
 WORKER = ("worker", "--pool", "solo", "--concurrency", "1", "--without-gossip", "--without-mingle")
 COMMANDS = {
     "worker": (*CELERY, *WORKER, "--queues", "settlements"),
+    "own": (*CELERY, *WORKER),
     "chores": (*CELERY, *WORKER, "--queues", "chores"),
     "beat": (*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile="),
 }
@@ -98,12 +99,15 @@ def processes(store, tmp_path) -> Iterator[Processes]:
 class Rush:
     """Many buyers at once through the gate; remembers who was accepted, and who can't know."""
 
-    def __init__(self, sale_ids: list[int], buyers: int, *, quantity: int = 1, threads: int = 8) -> None:
+    def __init__(
+        self, sale_ids: list[int], buyers: int, *, quantity: int = 1, threads: int = 8, dedicated: bool = False
+    ) -> None:
         self.accepted: dict[tuple[int, int], int] = {}
         self.refused: list[str] = []
         self.unknown = 0
         self._sale_ids = sale_ids
         self._quantity = quantity
+        self._dedicated = dedicated
         self._lock = threading.Lock()
         self._numbers = iter(range(1, buyers + 1))
         self._threads = [threading.Thread(target=self._buy) for _ in range(threads)]
@@ -149,7 +153,7 @@ class Rush:
             with self._lock:
                 assert self.accepted.setdefault((sale_id, admission.ticket), buyer) == buyer
             if admission.wake:
-                waker().wake(sale_id)
+                waker().wake(sale_id, dedicated=self._dedicated)
             return
         self.unknown += 1
 

@@ -124,6 +124,23 @@ def test_a_line_that_nobody_woke_is_found_by_the_sweeper(make_sale, processes):
     eventually(lambda: len(settled(sale.id)) == 1, "the sweeper woke the sale", 10)
 
 
+def test_a_dedicated_sale_has_its_own_worker_and_is_stood_in_for_when_that_is_away(make_sale, processes):
+    sale = make_sale(total_stock=10, dedicated=True)
+    for name in ("worker", "chores"):
+        processes.start(name)
+    processes.wait_ready("worker", "chores")
+    rush = Rush([sale.id], 3, dedicated=True).start().wait()
+    processes.start("own", "own", "--queues", f"sale.{sale.id}")
+    eventually(lambda: drained(sale.id), "its own worker settled it")
+
+    processes.kill("own")
+    later = Rush([sale.id], 6, dedicated=True).start().wait()
+    processes.start("beat")
+
+    eventually(lambda: drained(sale.id), "the shared worker stood in", 10)
+    assert len(rush.accepted | later.accepted) == 6
+
+
 def test_beat_opens_and_ends_a_sale_on_time_and_the_gate_does_not_wait_for_it(make_sale, processes, sale_row):
     sale = make_sale(total_stock=10, opens_in=timedelta(seconds=1), lasts=timedelta(seconds=3))
     for name in ("worker", "chores"):
