@@ -15,6 +15,7 @@ from ops.errors import OpsError
 from ops.processes import MIGRATE, SEED, Process
 from ops.state import DataDir
 from ops.supervisor import Supervisor
+from ops.terminal import say
 
 SERVERS_SECONDS_MAX = 120
 GIVEN_SECONDS_MAX = 15
@@ -47,7 +48,7 @@ class Boot:
         self.wait_for("web", self.web_problem, READY_SECONDS_MAX)
         self.wait_for("live", self.live_problem, READY_SECONDS_MAX)
         if seeded.strip():
-            print(f"\n{seeded.rstrip()}")
+            say(f"\n{seeded.rstrip()}")
         self._say_where_to_go()
 
     def wait_for(self, name: str, problem: Callable[[], str | None], seconds_max: float) -> None:
@@ -130,10 +131,8 @@ class Boot:
             "Logs": str(self.data_dir.logs),
             "Stop": "Ctrl-C; the data stays until `make reset`",
         }
-        print("\nDoorbuster is open.\n")
-        for name, value in rows.items():
-            print(f"  {name:<8}{value}")
-        sys.stdout.flush()
+        listed = "\n".join(f"  {name:<8}{value}" for name, value in rows.items())
+        say(f"\nDoorbuster is open.\n\n{listed}")
 
 
 def loopback_url(host: str, port: int, *, scheme: str = "http") -> str:

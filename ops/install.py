@@ -79,7 +79,7 @@ def make_venv() -> None:
 
 def install(name: str) -> None:
     requirements = REQUIREMENTS[name]
-    print(f"Installing {requirements.relative_to(ROOT)} into {VENV.name} (once; up to a minute) …", flush=True)
+    print(f"Installing {requirements.relative_to(ROOT)} into {VENV.name} (once; up to a minute) ...", flush=True)
     uv = shutil.which("uv")
     if uv:
         command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(VENV_PYTHON)]

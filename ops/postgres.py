@@ -56,7 +56,9 @@ class EmbeddedPostgres(EmbeddedServer):
     @cached_property
     def place(self) -> Path:
         """The directory that holds cluster and copied binaries: our home, if the account can get there."""
-        self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if not self.home.exists():
+            self.home.mkdir(parents=True)
+            self.home.chmod(0o711)  # whatever the umask, our account must get through
         return home_for(self.account, self.home)
 
     @cached_property

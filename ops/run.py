@@ -25,6 +25,7 @@ from ops.processes import POSTGRES, REDIS, Process, application
 from ops.stack import write_stack
 from ops.state import DataDir, Secrets
 from ops.supervisor import Supervisor
+from ops.terminal import say
 from ops.watch import watch
 
 FLOWER_USER = "admin"
@@ -38,7 +39,8 @@ class StopRequested(BaseException):
 
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _request_stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _request_stop)
     try:
         data_dir = DataDir.at(load_settings().data_dir)
         data_dir.create()
@@ -46,6 +48,9 @@ def main() -> int:
             return _run(data_dir)
     except OpsError as why:
         print(f"doorbuster: {why}", file=sys.stderr, flush=True)
+        return FAILED
+    except OSError as why:  # a full disk, a directory that was taken away
+        print(f"doorbuster: the system does not let us go on: {why}", file=sys.stderr, flush=True)
         return FAILED
     except StopRequested:
         return 0
@@ -61,7 +66,7 @@ def _run(data_dir: DataDir) -> int:
     environment = stack_environment(secrets, data_dir)
     settings = load_settings(environment)
     supervisor = Supervisor(data_dir, [*embedded, *application(settings)], environment)
-    print(f"Doorbuster starts; its data is in {data_dir.path}", flush=True)
+    say(f"Doorbuster starts; its data is in {data_dir.path}")
     try:
         for server in embedded.values():
             server.prepare()  # here, where a failure is a line on the terminal; the supervisor would try for ever
@@ -71,7 +76,7 @@ def _run(data_dir: DataDir) -> int:
         status = watch(supervisor, data_dir)
         raise OpsError(f"the supervisor ended with status {status}: see {data_dir.log('supervisord')}")
     except StopRequested:
-        print("\nDoorbuster stops …", flush=True)
+        say("\nDoorbuster stops ...")
         return 0
     finally:
         _ignore_signals()
@@ -117,7 +122,7 @@ def _end_former_stack(data_dir: DataDir) -> None:
     """End what a former run left in this directory: possible only if it was killed, since the lock is ours now."""
     mark = str(data_dir.path)
     if stack_processes(mark):
-        print("Ending what an earlier run left behind …", flush=True)
+        say("Ending what an earlier run left behind ...")
         end_stack_processes(mark, program="", ask_seconds=STOP_SECONDS_MAX)  # the supervisor stops the rest in order
         end_stack_processes(mark)
 

@@ -45,7 +45,8 @@ class EmbeddedValkey(EmbeddedServer):
         return [str(self.binary), str(self.home / "valkey.conf")]
 
     def prepare(self) -> None:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.home, self.data):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_configuration()
         self.evict()
 

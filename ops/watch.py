@@ -7,6 +7,7 @@ from models.clock import now
 from ops.errors import OpsError
 from ops.state import DataDir
 from ops.supervisor import Supervisor
+from ops.terminal import say
 
 POLL_SECONDS = 1.0
 QUIET_SECONDS = 30  # a part that dies again and again is worth a line now and then, not one a second
@@ -29,5 +30,5 @@ def watch(supervisor: Supervisor, data_dir: DataDir) -> int:
             came_back = known.get(name, process_id) != process_id
             if came_back and time.monotonic() - told_at.get(name, -QUIET_SECONDS) >= QUIET_SECONDS:
                 told_at[name] = time.monotonic()
-                print(f"{now():%H:%M:%S} {name} died and was started again; see {data_dir.log(name)}", flush=True)
+                say(f"{now():%H:%M:%S} {name} died and was started again; see {data_dir.log(name)}")
         known |= running
