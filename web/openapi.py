@@ -4,7 +4,9 @@ Which routes need a token, and which refusals every route can give, is written h
 that the document cannot say anything else than the code does.
 """
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask.wrappers import Response
 from flask_openapi.blueprint import APIBlueprint
@@ -19,9 +21,12 @@ from flask_openapi.utils import parse_rule
 from pydantic.alias_generators import to_camel
 
 from web.auth import Access, public
+from web.description import Document, describe
 from web.headers import DOCS_PREFIX
 from web.json import json_response
 from web.schemas import ErrorEnvelope
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 DOCUMENT_URL = "/api/openapi.json"
 BEARER = "bearerToken"
@@ -59,9 +64,37 @@ def api_blueprint(name: str, import_name: str, *, url_prefix: str, tag: str, abo
     return APIBlueprint(name, import_name, url_prefix=url_prefix, abp_tags=[Tag(name=tag, description=about)])
 
 
-def new_openapi_app(import_name: str) -> OpenAPI:
+def reads(*headers: str) -> Callable[[View], View]:
+    """Say which request headers a view reads: names of web.description.PARAMETERS. Stands above the other marks."""
+
+    def mark(view: View) -> View:
+        view.headers_read = headers  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+class DescribedApp(OpenAPI):
+    """A Flask application that describes itself, with what web/description.py adds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.headers_read: dict[str, tuple[str, ...]] = {}
+        self._described: Document = {}
+        self._describing = threading.Lock()
+
+    @property
+    def api_doc(self) -> Document:
+        """The document, made when it is first asked for."""
+        with self._describing:
+            if not self._described:
+                self._described = describe(super().api_doc, self.headers_read)
+            return self._described
+
+
+def new_openapi_app(import_name: str) -> DescribedApp:
     """A Flask application that describes itself, with its pages from wheels and nothing from a CDN."""
-    app = OpenAPI(
+    app = DescribedApp(
         import_name,
         info=INFO,
         security_schemes=SECURITY_SCHEMES,
@@ -74,7 +107,7 @@ def new_openapi_app(import_name: str) -> OpenAPI:
     return app
 
 
-def init_openapi(app: OpenAPI) -> None:
+def init_openapi(app: DescribedApp) -> None:
     """Complete the description from the views, and serve it. Called when every route is registered.
 
     Raises RuntimeError for a route of the API that does not say who may call it.
@@ -88,7 +121,8 @@ def init_openapi(app: OpenAPI) -> None:
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith("/api/") or rule.rule.startswith(DOCS_PREFIX):
             continue
-        access = getattr(app.view_functions[rule.endpoint], "access", None)
+        view = app.view_functions[rule.endpoint]
+        access = getattr(view, "access", None)
         if access is None:
             raise RuntimeError(f"{rule.rule} does not say who may call it: see web/auth.py")
         path = app.paths.get(parse_rule(rule.rule))
@@ -98,6 +132,7 @@ def init_openapi(app: OpenAPI) -> None:
                 # `products.list_all` is `productsListAll`: stable names for whoever generates a client.
                 operation.operationId = to_camel(rule.endpoint.replace(".", "_"))
                 _complete(operation, access, has_ids=bool(rule.arguments))
+                app.headers_read[operation.operationId] = getattr(view, "headers_read", ())
 
 
 def _complete(operation: Operation, access: Access, *, has_ids: bool) -> None:

@@ -11,10 +11,11 @@ from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchas
 from models.record import PurchaseRecord
 from web.auth import current_user, login_required
 from web.cursors import decode_cursor, encode_cursor
+from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import fail, ok
 from web.errors import STATUS_OF_CODE
 from web.limits import limit_purchases
-from web.openapi import api_blueprint, refusal
+from web.openapi import api_blueprint, reads, refusal
 from web.preferences import asked_wait_seconds, idempotency_key, preferred_wait_seconds
 from web.purchase_json import purchase_json
 from web.schemas import Envelope
@@ -68,6 +69,7 @@ REJECTIONS = {
     summary="Buy units of a sale",
     responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 409: REFUSED, 422: TOO_MANY},
 )
+@reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
 @limit_purchases
 def buy(path: SalePath, body: PurchaseBody) -> Response:
@@ -83,6 +85,7 @@ def buy(path: SalePath, body: PurchaseBody) -> Response:
     summary="A purchase by its sale and ticket",
     responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
 )
+@reads(PREFER)
 @login_required
 def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
     return _show(path.sale_id, path.ticket)
@@ -93,6 +96,7 @@ def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
     summary="A purchase, waiting up to ?wait seconds for its outcome",
     responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
 )
+@reads(PREFER)
 @login_required
 def by_id(path: PurchasePath, query: WaitQuery) -> Response:
     found = parse_purchase_id(path.purchase_id)
