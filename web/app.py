@@ -4,13 +4,14 @@ from flask_openapi.openapi import OpenAPI
 
 from models.logs import configure_logging
 from models.settings import settings
-from web import accounts, categories, health, leaderboard, products, purchases, sales
+from web import accounts, categories, fraud, health, ip_rules, leaderboard, products, purchases, sales
 from web.auth import init_auth
 from web.body import init_bodies
 from web.cli import init_cli
 from web.errors import init_errors, refuse_invalid
+from web.guard import init_guard
 from web.headers import init_headers
-from web.ids import IdConverter
+from web.ids import AnyIdConverter, IdConverter
 from web.json import OrjsonProvider
 from web.limits import init_limits, limiter
 from web.openapi import init_openapi, new_openapi_app
@@ -25,6 +26,8 @@ API = (
     sales.blueprint,
     purchases.blueprint,
     leaderboard.blueprint,
+    ip_rules.blueprint,
+    fraud.blueprint,
 )
 
 
@@ -38,7 +41,7 @@ def create_app() -> OpenAPI:
     app = new_openapi_app(__name__)
     app.json = OrjsonProvider(app)
     # `int` too: werkzeug's own takes more digits than Python reads, which is a 500.
-    app.url_map.converters |= {"id": IdConverter, "int": IdConverter}
+    app.url_map.converters |= {"id": AnyIdConverter, "int": IdConverter}
     app.config["MAX_CONTENT_LENGTH"] = settings().request_bytes_max
     app.validation_error_callback = refuse_invalid
     for blueprint in API:
@@ -51,6 +54,7 @@ def create_app() -> OpenAPI:
     # The order of these is the order in which a request meets them.
     init_request_log(app)
     init_headers(app)
+    init_guard(app)
     init_limits(app)
     init_auth(app)
     init_bodies(app)

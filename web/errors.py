@@ -36,6 +36,7 @@ STATUS_OF_CODE = {
     "IDEMPOTENCY_KEY_REUSED": 422,
     "LINE_FULL": 503,
     "ACTIVE_SALE_EXISTS": 400,
+    "RESERVATION_EXPIRED": 410,
 }
 
 STATUS_OF_CLASS: dict[type[DomainError], int] = {

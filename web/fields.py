@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 BIGINT_MAX = 2**63 - 1
+BIGINT_DIGITS = 19
 PRICE_MAX = Decimal("9999999999.99")
 EMAIL_LENGTH_MAX = 254
 
@@ -28,6 +29,19 @@ def read_id(value: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= BIGINT_MAX:
         raise ValueError("must be an id")
     return number
+
+
+# The id that no row has: what another system's id comes to here.
+NO_ID = 0
+
+
+def read_any_id(value: object) -> int:
+    """An id of ours, or NO_ID for text that may be an id elsewhere: well written, and nothing is found. Raises
+    ValueError."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value, re.ASCII):
+        number = int(value) if value.isdigit() and len(value) <= BIGINT_DIGITS else NO_ID
+        return number if number <= BIGINT_MAX else NO_ID
+    return read_id(value)
 
 
 def read_price(value: object) -> Decimal:
@@ -97,6 +111,14 @@ Id = Annotated[
     int,
     BeforeValidator(read_id),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[0-9]{1,19}$"}, {"type": "integer", "minimum": 1}]}),
+]
+# Where a document shows ids of its own: those of another system are not malformed, they are not found.
+AnyId = Annotated[
+    int,
+    BeforeValidator(read_any_id),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}, {"type": "integer", "minimum": 1}]}
+    ),
 ]
 Price = Annotated[
     Decimal,

@@ -2,59 +2,53 @@
 
 import hashlib
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, g, request
 from flask.wrappers import Response
-from flask_limiter import Limiter, RateLimitExceeded
+from flask_limiter import Limit, Limiter, RateLimitExceeded
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models import rediskeys
+from models.addresses import customer_of, parse_address
 from models.clock import now
 from models.redisclient import REDIS_AWAY
 from models.settings import settings
 from web.auth import optional_user
 from web.envelope import fail
 
-# An IPv6 customer has a whole /64 of addresses to come from; it counts as one.
-IPV6_PREFIX = 64
 UNKNOWN_ADDRESS = "unknown"
 
 
 def client_address() -> str:
-    """The address of whoever asks.
+    """The address of whoever asks, IPv4 in IPv6 as IPv4; worked out once a request.
 
     X-Forwarded-For is believed only as far as our own proxies wrote it: from the right, the first address that is no
     trusted proxy's. What stands further left anybody can claim.
     """
-    address = request.remote_addr or UNKNOWN_ADDRESS
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-    while hops and settings().is_trusted_proxy(address):
-        hop = hops.pop()
-        try:
-            address = str(ip_address(hop))
-        except ValueError:
-            break
+    if "client_address" not in g:
+        g.client_address = _read_client_address()
+    address: str = g.client_address
     return address
 
 
-def _network_of(address: str) -> str:
-    """What counts as one asker: the address itself, or its /64."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        return f"{IPv6Address(int(parsed) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX))}/{IPV6_PREFIX}"
+def _read_client_address() -> str:
+    # A socket that listens on IPv6 and IPv4 shows the latter as ::ffff:10.0.0.1: no range of the settings knows that.
+    peer = parse_address(request.remote_addr or "")
+    address = str(peer) if peer else request.remote_addr or UNKNOWN_ADDRESS
+    # Every header of that name, joined in the order that proxies added them.
+    hops = [hop.strip() for hop in ",".join(request.headers.getlist("X-Forwarded-For")).split(",")]
+    while hops and settings().is_trusted_proxy(address):
+        hop = parse_address(hops.pop())
+        if hop is None:
+            break
+        address = str(hop)
     return address
 
 
 def _by_address() -> str:
-    return f"address:{_network_of(client_address())}"
+    return f"address:{customer_of(client_address())}"
 
 
 def _by_user_or_address() -> str:
@@ -71,7 +65,12 @@ def _by_email_and_address() -> str:
 
 limiter = Limiter(
     key_func=_by_user_or_address,
-    default_limits=[lambda: settings().rate_limit_default],
+    default_limits=[
+        # Of one user, or of an address without one, on one route …
+        lambda: settings().rate_limit_default,
+        # … and of an address on all those routes together, however many accounts it has.
+        Limit(lambda: settings().rate_limit_address, key_function=_by_address, scope="all", shared=True),
+    ],
     strategy="sliding-window-counter",
     # Without Redis each process counts for itself: more is let through, but nobody is refused for it.
     in_memory_fallback_enabled=True,
@@ -85,23 +84,27 @@ def _is_exempt() -> bool:
 
 
 def limit_purchases(view: Callable[..., Any]) -> Callable[..., Any]:
-    """The limit of the routes that ask the gate; takes the place of the default one. By user."""
-    limited: Callable[..., Any] = limiter.limit(lambda: settings().rate_limit_purchase)(view)
+    """The limit of all the routes that ask the gate together; takes the place of the default one. By user."""
+    limited: Callable[..., Any] = limiter.shared_limit(lambda: settings().rate_limit_purchase, "purchases")(view)
     return limited
 
 
 def limit_signups(view: Callable[..., Any]) -> Callable[..., Any]:
     """By address, whoever asks."""
-    limited: Callable[..., Any] = limiter.limit(lambda: settings().rate_limit_signup, key_func=_by_address)(view)
+    shared = limiter.shared_limit(lambda: settings().rate_limit_signup, "signups", key_func=_by_address)
+    limited: Callable[..., Any] = shared(view)
     return limited
 
 
 def limit_logins(view: Callable[..., Any]) -> Callable[..., Any]:
     """By address, and by account and address for failures alone: a customer who knows the password is let in."""
-    failures = limiter.limit(
-        lambda: settings().rate_limit_login_address, key_func=_by_email_and_address, deduct_when=_is_failed_login
+    failures = limiter.shared_limit(
+        lambda: settings().rate_limit_login_address,
+        "failed logins",
+        key_func=_by_email_and_address,
+        deduct_when=_is_failed_login,
     )
-    attempts = limiter.limit(lambda: settings().rate_limit_login, key_func=_by_address)
+    attempts = limiter.shared_limit(lambda: settings().rate_limit_login, "logins", key_func=_by_address)
     limited: Callable[..., Any] = attempts(failures(view))
     return limited
 
@@ -128,7 +131,7 @@ def init_limits(app: Flask) -> None:
 
 
 def _refuse(_error: RateLimitExceeded) -> Response:
-    """429 with when to come back (RFC 6585, section 4), in the draft's fields and in the older X- ones."""
+    """429 with when to come back (RFC 6585, section 4), in the draft's field, in those of its version 07, and in X- ones."""
     current = limiter.current_limit
     if current is None:
         return fail(429, "RATE_LIMITED", "Too many requests", headers={"Retry-After": "1"})
@@ -144,6 +147,9 @@ def _refuse(_error: RateLimitExceeded) -> Response:
         headers={
             "Retry-After": str(wait),
             "RateLimit": f'"{amount}-in-{period}";r=0;t={wait}',
+            "RateLimit-Limit": str(amount),
+            "RateLimit-Remaining": "0",
+            "RateLimit-Reset": str(wait),
             "X-RateLimit-Limit": str(amount),
             "X-RateLimit-Remaining": "0",
             "X-RateLimit-Reset": str(int(now().timestamp()) + wait),

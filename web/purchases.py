@@ -14,6 +14,7 @@ from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import fail, ok
 from web.errors import STATUS_OF_CODE
+from web.guard import guard_purchase
 from web.limits import limit_purchases
 from web.openapi import api_blueprint, reads, refusal
 from web.preferences import asked_wait_seconds, idempotency_key, preferred_wait_seconds
@@ -41,6 +42,7 @@ blueprint = api_blueprint(
 )
 
 REFUSED = refusal("`NOT_STARTED` (with `data.startsAt`), `ENDED`, `PAUSED`, `SOLD_OUT`, `INSUFFICIENT_STOCK`")
+SUSPECT = refusal("`VELOCITY_REFUSED`: too much is behind this request")
 TOO_MANY = refusal("`LIMIT_EXCEEDED`, `IDEMPOTENCY_KEY_REUSED`")
 
 CURSOR = "purchases"
@@ -67,7 +69,7 @@ REJECTIONS = {
 @blueprint.post(
     "/flash-sales/<id:sale_id>/purchases",
     summary="Buy units of a sale",
-    responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 409: REFUSED, 422: TOO_MANY},
+    responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 403: SUSPECT, 409: REFUSED, 422: TOO_MANY},
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
@@ -77,7 +79,7 @@ def buy(path: SalePath, body: PurchaseBody) -> Response:
 
     `Idempotency-Key` makes it safe to ask again: the same key and body have the same answer.
     """
-    return enter_line(path.sale_id, body.quantity, Kind.PURCHASE)
+    return enter_line(path.sale_id, body.quantity, Kind.PURCHASE, body.group_key)
 
 
 @blueprint.get(
@@ -118,18 +120,33 @@ def mine(query: CursorQuery) -> Response:
     )
 
 
-def enter_line(sale_id: int, quantity: int, kind: Kind) -> Response:
+def enter_line(sale_id: int, quantity: int, kind: Kind, group_key: str | None = None) -> Response:
     """Ask the gate for the current user, wake the sale, and answer as they prefer."""
+    wait_seconds = preferred_wait_seconds()
+    return answer(ask_for(sale_id, quantity, kind, wait_seconds, group_key), wait_seconds)
+
+
+def ask_for(
+    sale_id: int, quantity: int, kind: Kind, wait_seconds: float, group_key: str | None = None
+) -> PurchaseRecord:
+    """Ask the gate for the current user and wake the sale: the outcome, or the place in line if it did not come in
+    time.
+
+    Raises what the guard and the gate refuse.
+    """
     user_id = current_user().user_id
-    admission = admit(sale_id, user_id, kind, quantity, idempotency_key=idempotency_key())
+    key = idempotency_key()
+    guard_purchase(user_id, sale_id, group_key)
+    admission = admit(sale_id, user_id, kind, quantity, idempotency_key=key)
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
-    wait_seconds = preferred_wait_seconds()
-    if wait_seconds:
-        record = wait_for_outcome(admission, user_id, wait_seconds)
-        if record is not None:
-            return final_answer(record, wait_seconds)
-    return _accepted(_queued(admission, user_id, kind, quantity))
+    record = wait_for_outcome(admission, user_id, wait_seconds) if wait_seconds else None
+    return record or _queued(admission, user_id, kind, quantity)
+
+
+def answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
+    """A request's outcome, or 202 with its place in line."""
+    return final_answer(record, waited_seconds) if record.is_settled else _accepted(record)
 
 
 def wait_for_outcome(admission: Admission, user_id: int, seconds: float) -> PurchaseRecord | None:
