@@ -4,7 +4,7 @@ from flask_openapi.openapi import OpenAPI
 
 from models.logs import configure_logging
 from models.settings import settings
-from web import accounts, categories, fraud, health, ip_rules, leaderboard, products, purchases, sales
+from web import accounts, categories, fraud, health, ip_rules, leaderboard, products, purchases, reservations, sales
 from web.auth import init_auth
 from web.body import init_bodies
 from web.cli import init_cli
@@ -25,6 +25,7 @@ API = (
     categories.blueprint,
     sales.blueprint,
     purchases.blueprint,
+    reservations.blueprint,
     leaderboard.blueprint,
     ip_rules.blueprint,
     fraud.blueprint,

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 BIGINT_MAX = 2**63 - 1
 BIGINT_DIGITS = 19
 PRICE_MAX = Decimal("9999999999.99")
+# Fifteen digits: what a JSON number can carry without loss.
+AMOUNT_MAX = Decimal("9999999999999.99")
 EMAIL_LENGTH_MAX = 254
 
 # The pattern by which browsers check <input type=email>: HTML Living Standard (WHATWG), section 4.10.5.1.5, "valid
@@ -55,6 +57,16 @@ def read_price(value: object) -> Decimal:
     if not 0 < price <= PRICE_MAX:
         raise ValueError(f"must be above 0 and at most {PRICE_MAX}")
     return price
+
+
+def read_amount(value: object) -> Decimal:
+    """A sum in major units of its currency, as a JSON number or its text; nothing is a sum too. Raises ValueError."""
+    amount = _decimal(value)
+    if amount is None or amount != round(amount, 2):
+        raise ValueError("must be a number with at most two decimals")
+    if not 0 <= amount <= AMOUNT_MAX:
+        raise ValueError(f"must be from 0 to {AMOUNT_MAX}")
+    return amount
 
 
 def read_rating(value: object) -> Decimal:
@@ -124,6 +136,11 @@ Price = Annotated[
     Decimal,
     BeforeValidator(read_price),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": float(PRICE_MAX)}),
+]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(read_amount),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(AMOUNT_MAX)}),
 ]
 Rating = Annotated[
     Decimal, BeforeValidator(read_rating), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 5})

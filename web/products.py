@@ -8,11 +8,19 @@ from models import catalogue
 from models.catalogue import NewProduct, ProductQuery
 from models.clock import to_iso
 from models.product import Product
-from web.auth import admin_required, public
+from models.product_sale import create_product
+from web.auth import admin_required, current_user, public
 from web.envelope import ok
 from web.openapi import api_blueprint
 from web.schemas import Envelope, PageEnvelope
-from web.schemas_catalogue import ProductBody, ProductChanges, ProductPath, ProductsQuery, ProductView
+from web.schemas_catalogue import (
+    NewProductView,
+    ProductBody,
+    ProductChanges,
+    ProductPath,
+    ProductsQuery,
+    ProductView,
+)
 
 blueprint = api_blueprint("products", __name__, url_prefix="/api/products", tag="products", about="What is sold")
 
@@ -59,13 +67,16 @@ def show(path: ProductPath) -> Response:
     return ok(product_json(catalogue.find_product(path.product_id)), "Product retrieved successfully")
 
 
-@blueprint.post("", responses={201: Envelope[ProductView]})
+@blueprint.post("", responses={201: Envelope[NewProductView]})
 @admin_required
 def create(body: ProductBody) -> Response:
-    """Make a product; its slug is made from its name"""
-    product = catalogue.create_product(NewProduct(**body.given()))
-    location = f"/api/products/{product.id}"
-    return ok(product_json(product), "Product created successfully", status=201, headers={"Location": location})
+    """Make a product; its slug is made from its name, and with `totalStock` it is on sale at once"""
+    given = body.given()
+    total_stock = given.pop("total_stock", None)
+    product, sale_id = create_product(NewProduct(**given), total_stock, actor_id=current_user().user_id)
+    on_sale = {"totalStock": total_stock, "flashSaleId": str(sale_id)} if sale_id else {}
+    location = {"Location": f"/api/products/{product.id}"}
+    return ok(product_json(product) | on_sale, "Product created successfully", status=201, headers=location)
 
 
 @blueprint.patch("/<id:product_id>", responses={200: Envelope[ProductView]})

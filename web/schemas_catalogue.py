@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from models.catalogue import SortBy, SortOrder
+from models.sales import STOCK_MAX as SALE_STOCK_MAX
 from web.fields import Currency, Id, ImageUrl, LongText, PersonName, Price, Rating, SearchTerm, Title
 from web.schemas import Body, PageQuery, PathIds, View
 
@@ -26,6 +27,13 @@ class ProductBody(Body):
     rating: Rating | None = None
     total_reviews: Stock = 0
     category_id: Id | None = None
+    total_stock: int | None = Field(
+        default=None,
+        ge=1,
+        le=SALE_STOCK_MAX,
+        validation_alias=AliasChoices("totalStock", "total_stock"),
+        description="makes an open-ended sale of so many units too, live at once; also `total_stock`",
+    )
 
 
 class ProductChanges(Body):
@@ -80,6 +88,13 @@ class ProductView(View):
     category: CategoryRef | None
     created_at: str
     updated_at: str
+
+
+class NewProductView(ProductView):
+    """A product that was just made; with `totalStock`, also the sale that was made with it."""
+
+    total_stock: int | None = None
+    flash_sale_id: str | None = None
 
 
 class CategoryView(View):

@@ -15,6 +15,7 @@ PUBLIC = {
     "POST /api/auth/refresh",
     "GET /api/products",
     "GET /api/products/{product_id}",
+    "GET /api/products/{product_id}/status",
     "GET /api/categories",
     "GET /api/categories/{category_id}",
     "GET /api/flash-sales",
