@@ -54,6 +54,7 @@ class Settings(BaseSettings):
 
     # Who may call, and how often ("count/period", joined by ";", as flask-limiter reads it).
     rate_limit_default: str = "600/minute"
+    rate_limit_address: str = "60000/minute"
     rate_limit_purchase: str = "120/minute"
     rate_limit_login: str = "10/minute"
     rate_limit_login_address: str = "5/minute"

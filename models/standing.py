@@ -8,13 +8,14 @@ nothing while there is none.
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, func, text
+from sqlalchemy import CheckConstraint, Engine, create_engine, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base
 from models.ip_ranges import Action, Ranges, Rule
+from models.settings import settings
 
 VERSION = text("SELECT version FROM standing_version")
 RULES = text("SELECT network, action, expires_at FROM ip_rules")
@@ -62,3 +63,22 @@ def read_standing(connection: Connection, known: Standing) -> Standing:
     rules = [Rule(network, Action(action), until) for network, action, until in connection.execute(RULES)]
     passes = frozenset((signal, subject) for signal, subject in connection.execute(PASSES))
     return Standing(version, Ranges(rules), passes)
+
+
+def new_standing_engine() -> Engine:
+    """An engine of one connection for whoever keeps a copy: a pool that the requests use up must not delay it."""
+    known = settings()
+    return create_engine(
+        known.database_url,
+        pool_size=1,
+        max_overflow=0,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "connect_timeout": known.database_connect_seconds,
+            "options": f"-c statement_timeout={known.database_statement_ms} -c timezone=UTC",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    )

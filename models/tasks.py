@@ -8,6 +8,7 @@ CLOSE_DUE_SALES = "doorbuster.close_due_sales"
 EXPIRE_HOLDS = "doorbuster.expire_holds"
 SWEEP_LINES = "doorbuster.sweep_lines"
 RECOUNT_AUDITS = "doorbuster.recount_audits"
+PRUNE_ABUSE = "doorbuster.prune_abuse"
 
 SETTLEMENTS_QUEUE = "settlements"
 CHORES_QUEUE = "chores"
@@ -19,6 +20,7 @@ EVERY = {
     EXPIRE_HOLDS: timedelta(seconds=1),
     SWEEP_LINES: timedelta(seconds=2),
     RECOUNT_AUDITS: timedelta(minutes=1),
+    PRUNE_ABUSE: timedelta(hours=1),
 }
 
 

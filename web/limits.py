@@ -131,7 +131,7 @@ def init_limits(app: Flask) -> None:
 
 
 def _refuse(_error: RateLimitExceeded) -> Response:
-    """429 with when to come back (RFC 6585, section 4), in the draft's field, in those of its version 07, and in X- ones."""
+    """429 with when to come back (RFC 6585, section 4), in the draft's field, its older ones and X- ones."""
     current = limiter.current_limit
     if current is None:
         return fail(429, "RATE_LIMITED", "Too many requests", headers={"Retry-After": "1"})

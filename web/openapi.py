@@ -50,7 +50,7 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | dict[str, Any]] = {
 REFUSALS = {
     "400": "The input breaks a rule; `errors` names the fields",
     "401": "No token, or none that is valid: `TOKEN_MISSING`, `TOKEN_EXPIRED`, `TOKEN_INVALID`, `TOKEN_REVOKED`",
-    "403": "Known who you are, and you may not",
+    "403": "You may not; `ADDRESS_DENIED`: your address may not come in at all",
     "404": "There is no such thing",
     "413": "The body is too large",
     "415": "The body is not declared as JSON",
@@ -136,12 +136,10 @@ def init_openapi(app: DescribedApp) -> None:
 
 
 def _complete(operation: Operation, access: Access, *, has_ids: bool) -> None:
-    statuses = ["400", "429", "503"]
+    statuses = ["400", "403", "429", "503"]
     if access is not Access.PUBLIC:
         operation.security = [{BEARER: []}]
         statuses.append("401")
-    if access is Access.ADMIN:
-        statuses.append("403")
     if has_ids:
         statuses.append("404")
     if operation.requestBody is not None:

@@ -1,15 +1,26 @@
 """Bodies, paths and answers of purchases, for validation and for the API's description."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
 
 from models.gate import QUANTITY_MAX
+from models.velocity import GROUP_KEY_LENGTH_MAX
+from web.fields import refuse_control_characters
 from web.schemas import Body, PathIds, Query, View
+
+GroupKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=GROUP_KEY_LENGTH_MAX), AfterValidator(refuse_control_characters)
+]
 
 
 class PurchaseBody(Body):
     """How many units; the price is the server's."""
 
     quantity: int = Field(default=1, ge=1, le=QUANTITY_MAX)
+    group_key: GroupKey | None = Field(
+        default=None, description="the shop's name for the card or address behind this; few buyers may share one"
+    )
 
 
 class SalePath(PathIds):

@@ -4,7 +4,9 @@ import structlog
 
 from models import rediskeys, tasks
 from models.audit import audit_sale
+from models.fraud import prune_fraud_records
 from models.holds import expire_due_holds
+from models.ip_rule import prune_ip_rules
 from models.redisclient import redis_client
 from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
 from worker.app import app
@@ -56,6 +58,12 @@ def recount_audits() -> int:
             wrong = [check.name for check in audit.checks if not check.agrees]
             log.error("audit.disagrees", sale=sale_id, checks=wrong)
     return disagreements
+
+
+@app.task(name=tasks.PRUNE_ABUSE)
+def prune_abuse() -> int:
+    """Forget old fraud records, and the rules for addresses that ran out long ago."""
+    return _told("abuse.pruned", prune_fraud_records() + prune_ip_rules())
 
 
 def _told(event: str, count: int) -> int:

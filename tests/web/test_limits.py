@@ -22,7 +22,7 @@ def test_the_limit_is_told_and_then_kept(client, change_settings):
     answers = _many(4, lambda: client.get("/api/products"))
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    assert answers[0].headers["RateLimit-Policy"] == '"3-in-60";q=3;w=60'
+    assert answers[0].headers["RateLimit-Policy"] == '"3-in-60";q=3;w=60, "60000-in-60";q=60000;w=60'
     refused = answers[-1]
     assert refused.json["code"] == "RATE_LIMITED"
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
