@@ -5,6 +5,7 @@ No I/O, no clock, no framework: everything that a decision rests on is an argume
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from models.purchase import Kind, Reason, Status
 from models.sale import SaleState
@@ -24,6 +25,8 @@ class SaleTerms:
     max_per_purchase: int | None
     max_per_user: int | None
     hold_seconds: int
+    # Of a run of a series: what one buyer may have of all runs of its month.
+    max_per_user_month: int | None = None
 
     @property
     def remaining(self) -> int:
@@ -47,10 +50,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a buyer already has of a sale: units bought and held, and when the oldest hold that runs ends."""
+    """What a buyer already has of a sale: units bought and held, and when the oldest hold that runs ends.
+
+    `month_units` are those of all runs of its series in its month, this one's included.
+    """
 
     units: int = 0
     hold_expires_ms: int | None = None
+    month_units: int = 0
+
+    def with_units(self, quantity: int) -> Self:
+        return replace(self, units=self.units + quantity, month_units=self.month_units + quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +114,18 @@ def decide(
         if request.kind is Kind.PURCHASE:
             sold += request.quantity
             outcomes.append(Outcome(request, Status.CONFIRMED))
-            held[request.user_id] = replace(mine, units=mine.units + request.quantity)
+            held[request.user_id] = mine.with_units(request.quantity)
         else:
             reserved += request.quantity
             expires_ms = _expiry(sale, mine, now_ms)
             outcomes.append(Outcome(request, Status.RESERVED, expires_ms=expires_ms))
-            held[request.user_id] = Holding(mine.units + request.quantity, expires_ms)
+            held[request.user_id] = replace(mine.with_units(request.quantity), hold_expires_ms=expires_ms)
     return Decision(outcomes, sold, reserved)
 
 
-def _refusal(sale: SaleTerms, mine: Holding, request: Request, *, remaining: int) -> Reason | None:  # noqa: PLR0911
+def _refusal(  # noqa: PLR0911, C901 - one reason a line
+    sale: SaleTerms, mine: Holding, request: Request, *, remaining: int
+) -> Reason | None:
     """Why this request cannot have its units, or None if it can."""
     if request.malformed or request.quantity < 1:
         return Reason.MALFORMED
@@ -129,6 +141,8 @@ def _refusal(sale: SaleTerms, mine: Holding, request: Request, *, remaining: int
     if sale.max_per_purchase is not None and request.quantity > sale.max_per_purchase:
         return Reason.LIMIT_EXCEEDED
     if sale.max_per_user is not None and mine.units + request.quantity > sale.max_per_user:
+        return Reason.LIMIT_EXCEEDED
+    if sale.max_per_user_month is not None and mine.month_units + request.quantity > sale.max_per_user_month:
         return Reason.LIMIT_EXCEEDED
     if remaining <= 0:
         return Reason.SOLD_OUT

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from models.announce import tell
+from models.buyer_months import take_units
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
 from models.first_page import refresh_first_page
@@ -203,7 +204,7 @@ def _check_total(holds: Sequence[Purchase], total: Decimal | None) -> None:
 def _release(
     session: Session,
     sale: FlashSale,
-    rows: Iterable[Purchase],
+    rows: Sequence[Purchase],
     status: Status,
     now: datetime,
     *,
@@ -229,6 +230,7 @@ def _release(
                 reason=why or reason,
             )
         )
+    take_units(session, sale, ((row.user_id, row.quantity) for row in rows))
 
 
 def _finish(
@@ -242,10 +244,18 @@ def _finish(
 
 
 def _has_another_active_sale(session: Session, sale: FlashSale) -> bool:
+    """Whether this sale's place was taken: by another of the product, or by a series' run at the same time."""
+    beside = and_(
+        or_(FlashSale.ends_at.is_(None), FlashSale.ends_at > sale.starts_at),
+        FlashSale.starts_at < sale.ends_at if sale.ends_at else true(),
+    )
+    if sale.series_id is None:
+        beside = or_(beside, FlashSale.series_id.is_(None))
     other = select(FlashSale.id).where(
         FlashSale.product_id == sale.product_id,
         FlashSale.id != sale.id,
         FlashSale.state.in_(("scheduled", "live")),
         ~FlashSale.paused,
+        beside,
     )
     return session.scalar(other.limit(1)) is not None

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from models import mailbox
 from models.announce import announce
+from models.buyer_months import add_units, with_month
 from models.clock import EPOCH, from_ms, to_ms
 from models.database import database_now, transaction
 from models.decide import Decision, Holding, Request, decide
@@ -135,9 +136,9 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
 def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> list[PurchaseRecord]:
     """Decide the requests and write outcomes, stock and `settled_through`; the sale's row is locked."""
     now = database_now(session)
-    decision = decide(
-        terms_of(sale), _holdings(session, sale, fresh), fresh, to_ms(now), _first_tickets(session, sale.id, fresh)
-    )
+    users = (request.user_id for request in fresh)
+    terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, fresh), users)
+    decision = decide(terms, holdings, fresh, to_ms(now), _first_tickets(session, sale.id, fresh))
     if sale.state == SaleState.SCHEDULED and any(request.admitted_ms >= to_ms(sale.starts_at) for request in fresh):
         # Beat only announces: a request that Redis admitted after the start proves that the sale is open.
         sale.state = SaleState.LIVE
@@ -148,6 +149,7 @@ def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -
     end_if_sold_out(sale)
     records = _records(sale, decision, to_ms(now))
     _copy(session, records, decision)
+    add_units(session, sale, ((record.user_id, record.quantity) for record in records if record.reason is None))
     confirmed = (record for record in records if record.status == Status.CONFIRMED)
     add_totals(session, sale.id, ((record.user_id, record.ticket, record.quantity) for record in confirmed))
     session.flush()
