@@ -26,7 +26,7 @@ from web.limits import limit_purchases
 from web.openapi import api_blueprint, refusal
 from web.preferences import idempotency_key
 from web.purchase_json import purchase_json
-from web.purchases import REFUSED, TOO_MANY, answer, enter_line, message_of
+from web.purchases import REFUSED, SUSPECT, TOO_MANY, answer, enter_line, message_of
 from web.schemas import Envelope, PageQuery
 from web.schemas_catalogue import ProductPath
 from web.schemas_purchases import PurchaseBody, PurchasePath, PurchaseView, SalePath
@@ -62,7 +62,7 @@ KEY_REUSED = refusal("`IDEMPOTENCY_KEY_REUSED`")
 @blueprint.post(
     "/flash-sales/<id:sale_id>/reservations",
     summary="Hold units of a sale",
-    responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 409: REFUSED, 422: TOO_MANY},
+    responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 403: SUSPECT, 409: REFUSED, 422: TOO_MANY},
 )
 @login_required
 @limit_purchases
@@ -71,7 +71,7 @@ def reserve_in_sale(path: SalePath, body: PurchaseBody) -> Response:
 
     Who holds units already and reserves more has all of them until the first hold runs out.
     """
-    return enter_line(path.sale_id, body.quantity, Kind.RESERVATION)
+    return enter_line(path.sale_id, body.quantity, Kind.RESERVATION, body.group_key)
 
 
 @blueprint.post(
