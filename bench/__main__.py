@@ -7,6 +7,7 @@ from rich.console import Console
 
 from bench import light_load
 from bench.report import show, summary, write
+from bench.surroundings import surroundings
 from ops.errors import OpsError
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in (light_load.BENCHMARK,)}
@@ -28,7 +29,8 @@ def main() -> None:
         parser.error(f"a median of fewer than {ROUNDS_MIN} rounds says nothing")
     console = Console(highlight=False)
     for name in names:
-        figures = summary(BENCHMARKS[name], BENCHMARKS[name].run(given.rounds))
+        where = surroundings()
+        figures = summary(BENCHMARKS[name], BENCHMARKS[name].run(given.rounds), where)
         show(figures, console)
         for path in write(figures):
             console.print(f"written: docs/benchmarks/{path.name}")

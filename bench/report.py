@@ -9,14 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.result import Benchmark, Result
-from bench.surroundings import ROOT, surroundings
+from bench.surroundings import ROOT
 
 FOLDER = ROOT / "docs" / "benchmarks"
 COLUMNS = ("", "median", "lowest round", "highest round", "against the baseline")
 
 
-def summary(benchmark: Benchmark, result: Result) -> dict[str, Any]:
-    """The figures as they go to JSON: for each row its rounds, their median, and its ratio to the baseline's."""
+def summary(benchmark: Benchmark, result: Result, where: dict[str, Any]) -> dict[str, Any]:
+    """The figures as they go to JSON: for each row its rounds, their median, and its ratio to the baseline's.
+
+    `where` are the surroundings as they were before the start.
+    """
     baseline = statistics.median(result.rows[0].rounds)
     rows = [
         {
@@ -29,22 +32,21 @@ def summary(benchmark: Benchmark, result: Result) -> dict[str, Any]:
         }
         for row in result.rows
     ]
-    found = surroundings()
-    found["versions"] = {**found["versions"], **result.servers}  # type: ignore[dict-item]
     return {
         "name": benchmark.name,
         "title": result.title,
         "unit": result.unit,
         "rows": rows,
         "notes": list(result.notes),
-        **found,
+        **where,
+        "versions": where["versions"] | result.servers,
     }
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
     table = Table(title=f"{figures['title']} ({figures['unit']})", title_justify="left")
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for cells in _cells(figures):
         table.add_row(*cells)
     console.print(table)

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -15,7 +16,7 @@ PACKAGES = ("flask", "granian", "gunicorn", "gevent", "celery", "redis", "sqlalc
 GIT_SECONDS_MAX = 10
 
 
-def surroundings() -> dict[str, object]:
+def surroundings() -> dict[str, Any]:
     """Everything about here and now that a reader needs to judge a figure. `load` is of the minute before."""
     return {
         "at": to_iso(now()),

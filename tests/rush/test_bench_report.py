@@ -6,6 +6,7 @@ import orjson
 
 from bench.report import markdown, summary, write
 from bench.result import Benchmark, Result, Row
+from bench.surroundings import surroundings
 
 RESULT = Result(
     title="Time to outcome",
@@ -18,14 +19,14 @@ BENCHMARK = Benchmark("some_load", "about some load", lambda _: RESULT)
 
 
 def test_every_row_is_told_by_its_median_and_its_ratio_to_the_first() -> None:
-    bare, ours = summary(BENCHMARK, RESULT)["rows"]
+    bare, ours = summary(BENCHMARK, RESULT, surroundings())["rows"]
 
     assert (bare["median"], bare["ratio"]) == (2.0, 1.0)
     assert (ours["median"], ours["min"], ours["max"], ours["ratio"]) == (5.0, 4.0, 6.0, 2.5)
 
 
 def test_a_figure_comes_with_machine_versions_and_commit() -> None:
-    figures = summary(BENCHMARK, RESULT)
+    figures = summary(BENCHMARK, RESULT, surroundings())
 
     assert figures["machine"]["cores"] >= 1
     assert {"python", "flask", "granian", "postgresql"} <= set(figures["versions"])
@@ -33,7 +34,7 @@ def test_a_figure_comes_with_machine_versions_and_commit() -> None:
 
 
 def test_both_files_are_written_and_neither_names_a_directory_of_this_machine(tmp_path: Path) -> None:
-    figures = summary(BENCHMARK, RESULT)
+    figures = summary(BENCHMARK, RESULT, surroundings())
 
     data, page = write(figures, tmp_path)
 
