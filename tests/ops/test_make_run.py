@@ -42,18 +42,19 @@ class Stack:
         self.checkout = checkout
         self.data_dir = DataDir.at(checkout / ".data")
         self.ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
+        # Neither the settings of these tests nor the words of the make that runs them.
+        ours = {name.upper() for name in Settings.model_fields} | {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in ours} | self.ports
         self.output = checkout / "output.txt"
         self.make: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
         """Run `make run` in a process group of its own; returns what it said by the time the shop was open."""
-        ours = {name.upper() for name in Settings.model_fields}
-        environment = {name: value for name, value in os.environ.items() if name not in ours}
         with self.output.open("wb") as output:
             self.make = subprocess.Popen(
                 ["make", "run", f"PYTHON={sys.executable}"],
                 cwd=self.checkout,
-                env=environment | self.ports,
+                env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -110,7 +111,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         if not stack.ended and stack.make is not None:
             stack.stop(signal.SIGTERM)
         subprocess.run(
-            ["make", "reset", f"PYTHON={sys.executable}"], cwd=checkout, check=True, capture_output=True, timeout=60
+            ["make", "reset", f"PYTHON={sys.executable}"],
+            cwd=checkout,
+            env=stack.environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
 
 
@@ -174,6 +180,7 @@ def a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
     second = subprocess.run(
         ["make", "run", f"PYTHON={sys.executable}"],
         cwd=stack.checkout,
+        env=stack.environment,
         check=False,
         capture_output=True,
         text=True,
