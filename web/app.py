@@ -8,6 +8,7 @@ from web import accounts, categories, fraud, health, ip_rules, leaderboard, prod
 from web.auth import init_auth
 from web.body import init_bodies
 from web.cli import init_cli
+from web.dialects import init_dialects
 from web.errors import init_errors, refuse_invalid
 from web.guard import init_guard
 from web.headers import init_headers
@@ -47,6 +48,7 @@ def create_app() -> OpenAPI:
     app.validation_error_callback = refuse_invalid
     for blueprint in API:
         app.register_api(blueprint)
+    init_dialects(app)
     limiter.exempt(health.blueprint)
     app.register_blueprint(health.blueprint)
     init_sockets(app)

@@ -119,13 +119,13 @@ def init_openapi(app: DescribedApp) -> None:
         return json_response(app.api_doc)
 
     for rule in app.url_map.iter_rules():
-        if not rule.rule.startswith("/api/") or rule.rule.startswith(DOCS_PREFIX):
+        path = app.paths.get(parse_rule(rule.rule))
+        if path is None and (not rule.rule.startswith("/api/") or rule.rule.startswith(DOCS_PREFIX)):
             continue
         view = app.view_functions[rule.endpoint]
         access = getattr(view, "access", None)
         if access is None:
             raise RuntimeError(f"{rule.rule} does not say who may call it: see web/auth.py")
-        path = app.paths.get(parse_rule(rule.rule))
         for method in rule.methods or ():
             operation = getattr(path, method.lower(), None)
             if isinstance(operation, Operation):
