@@ -62,7 +62,8 @@ class Change:
 
 
 @contextmanager
-def _one_active_sale_a_product() -> Iterator[None]:
+def one_active_sale_a_product() -> Iterator[None]:
+    """Say what a breach of that rule means: raises ActiveSaleExistsError."""
     try:
         yield
     except IntegrityError as error:
@@ -77,7 +78,7 @@ def changing(sale_id: int) -> Iterator[Change]:
 
     Raises SaleNotFoundError, and ActiveSaleExistsError where the change would make a second active sale.
     """
-    with _one_active_sale_a_product(), transaction() as session:
+    with one_active_sale_a_product(), transaction() as session:
         sale = lock_sale(session, sale_id)
         now = database_now(session)
         yield Change(session, sale, now)
@@ -92,12 +93,12 @@ def create_sale(new: NewSale, *, actor_id: int | None) -> int:
 
     Raises NotFoundError (PRODUCT_NOT_FOUND), InvalidError with the field, ActiveSaleExistsError.
     """
-    with _one_active_sale_a_product(), transaction() as session:
+    with one_active_sale_a_product(), transaction() as session:
         product = session.get(Product, new.product_id, with_for_update={"key_share": True, "of": Product})
         if product is None or product.archived_at is not None:
             raise NotFoundError("Product not found", code="PRODUCT_NOT_FOUND")
         now = database_now(session)
-        _end_overdue(session, product.id, now)
+        end_overdue(session, product.id, now)
         total_stock = settings().sale_stock_default if new.total_stock is None else new.total_stock
         _check_stock(total_stock)
         _check_times(new.starts_at, new.ends_at, now)
@@ -220,7 +221,7 @@ def _check_not_over(sale: FlashSale) -> None:
         raise ConflictError("The sale is over", code="ENDED")
 
 
-def _end_overdue(session: Session, product_id: int, now: datetime) -> None:
+def end_overdue(session: Session, product_id: int, now: datetime) -> None:
     """End this product's sale if its time is over and beat has not come by yet, so that it blocks no new one."""
     overdue = session.query(FlashSale).filter(
         FlashSale.product_id == product_id,
