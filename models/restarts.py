@@ -46,7 +46,7 @@ def restart_sale(sale_id: int, *, actor_id: int | None, now: datetime | None = N
             if series is not None:
                 new = _next_run(session, series, product, moment, actor_id)
             else:
-                new = _once_more(session, old, product, length, moment, actor_id)
+                new = _once_more(session, old, product, length, moment, actor_id=actor_id)
         except SkippedError as skip:
             raise _refusal(skip.reason) from skip
         snapshots = [SaleSnapshot.of(sale) for sale in ([old] if ended else []) + [new]]
@@ -87,7 +87,13 @@ def _next_run(session: Session, series: Series, product: Product, moment: dateti
 
 
 def _once_more(
-    session: Session, old: FlashSale, product: Product, length: timedelta | None, moment: datetime, actor_id: int | None
+    session: Session,
+    old: FlashSale,
+    product: Product,
+    length: timedelta | None,
+    moment: datetime,
+    *,
+    actor_id: int | None,
 ) -> FlashSale:
     if product.archived_at is not None:
         raise SkippedError(SkipReason.PRODUCT_ARCHIVED)

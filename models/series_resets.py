@@ -6,13 +6,18 @@ Past sales are not touched.
 """
 
 from datetime import date, datetime
+from itertools import pairwise
 
+import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from models.database import transaction
+from models.errors import DomainError
 from models.months import month_of, month_start, months_after, zone_of
 from models.series import Series, SeriesReset
+
+log = structlog.get_logger()
 
 # One month of a series began: with what the month before had come to. Nothing if it is written down already.
 RESET = text("""
@@ -41,14 +46,18 @@ def reset_months(now: datetime) -> int:
         rows = session.execute(select(Series, last).where(Series.ended_at.is_(None)).order_by(Series.id)).all()
     written = 0
     for series, known in rows:
-        zone = zone_of(series.zone)
+        try:
+            zone = zone_of(series.zone)
+        except DomainError as error:
+            # Dropped from the zone database: the other series' months go on.
+            log.warning("series.unresettable", series=series.id, reason=error.message)
+            continue
         since = known or month_of(series.created_at, zone)
         begun = list(months_after(since, month_of(now, zone)))
         if begun:
             with transaction() as session:
-                written += sum(
-                    _reset(session, series, before, month, now) for before, month in zip([since, *begun], begun)
-                )
+                for before, month in pairwise([since, *begun]):
+                    written += _reset(session, series, before, month, now)
     return written
 
 

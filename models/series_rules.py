@@ -88,11 +88,11 @@ def create_series(new: NewSeries, *, now: datetime) -> int:
         product = session.get(Product, new.product_id)
         if product is None or product.archived_at is not None:
             raise NotFoundError("Product not found", code="PRODUCT_NOT_FOUND")
-        series = Series(**values, planned_from=now, paused=False)
+        series = Series(**values, planned_from=now, created_at=now)
         _check(series, product, now)
         session.add(series)
         session.flush()
-        changed += plan_locked(session, series, now, Planned())
+        changed.extend(plan_locked(session, series, now, Planned()))
     return series.id
 
 
@@ -139,9 +139,9 @@ def _changing(series_id: int, now: datetime) -> Iterator[tuple[Session, Series]]
         yield session, series
         series.updated_at = now
         lock_product(session, series.product_id)
-        changed += withdraw_runs(session, series, now)
+        changed.extend(withdraw_runs(session, series, now))
         if not series.paused and series.ended_at is None:
-            changed += plan_locked(session, series, now, Planned())
+            changed.extend(plan_locked(session, series, now, Planned()))
 
 
 @contextmanager

@@ -9,6 +9,8 @@ EXPIRE_HOLDS = "doorbuster.expire_holds"
 SWEEP_LINES = "doorbuster.sweep_lines"
 RECOUNT_AUDITS = "doorbuster.recount_audits"
 PRUNE_ABUSE = "doorbuster.prune_abuse"
+PLAN_SERIES = "doorbuster.plan_series"
+RESET_MONTHS = "doorbuster.reset_months"
 
 SETTLEMENTS_QUEUE = "settlements"
 CHORES_QUEUE = "chores"
@@ -19,6 +21,8 @@ EVERY = {
     CLOSE_DUE_SALES: timedelta(seconds=1),
     EXPIRE_HOLDS: timedelta(seconds=1),
     SWEEP_LINES: timedelta(seconds=2),
+    PLAN_SERIES: timedelta(seconds=5),
+    RESET_MONTHS: timedelta(seconds=10),
     RECOUNT_AUDITS: timedelta(minutes=1),
     PRUNE_ABUSE: timedelta(hours=1),
 }

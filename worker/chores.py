@@ -9,6 +9,9 @@ from models.holds import expire_due_holds
 from models.ip_rule import prune_ip_rules
 from models.redisclient import redis_client
 from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
+from models.series_plan import plan_series
+from models.series_resets import reset_months
+from models.series_rules import clock
 from worker.app import app
 from worker.settling import wake
 
@@ -45,6 +48,21 @@ def sweep() -> int:
             woken += 1
             log.warning("line.swept", sale=line.sale_id, waited_ms=line.waited_ms)
     return woken
+
+
+@app.task(name=tasks.PLAN_SERIES)
+def plan() -> int:
+    """Make the runs of series that are due or next."""
+    planned = plan_series(clock())
+    for run_at, reason in planned.skipped:
+        log.debug("series.skipped", run_at=run_at.isoformat(), reason=str(reason))
+    return _told("series.planned", len(planned.sale_ids))
+
+
+@app.task(name=tasks.RESET_MONTHS)
+def reset() -> int:
+    """Write down which series' months have begun."""
+    return _told("series.months_reset", reset_months(clock()))
 
 
 @app.task(name=tasks.RECOUNT_AUDITS)
