@@ -23,7 +23,7 @@ from ops.rush.crowd import Crowd, Party
 from ops.rush.display import Display
 from ops.rush.figures import crowd_figures, sale_figures
 from ops.rush.report import tell
-from ops.rush.sales import RushSale, find_sale, make_sale, untouched_demo_sale
+from ops.rush.sales import RushSale, find_sale, make_sales, untouched_demo_sale
 from ops.rush.shop import Shop
 from ops.rush.tally import SaleCount, Tally
 from ops.rush.verdict import SaleBooks, Verdict, judge
@@ -112,7 +112,7 @@ class _Course:
                 untouched = untouched_demo_sale(database, units=options.units, quantity=options.quantity)
             sale_ids = [untouched] if untouched is not None else []
         if not sale_ids:
-            sale_ids = [await make_sale(shop, self._admin_token, options.units) for _ in range(options.sales)]
+            sale_ids = await make_sales(shop, self._admin_token, count=options.sales, units=options.units)
         return [await find_sale(shop, sale_id) for sale_id in sale_ids]
 
     def _announce(self, parties: Sequence[Party]) -> None:

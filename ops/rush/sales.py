@@ -14,6 +14,7 @@ from ops.errors import OpsError
 from ops.rush.shop import Shop, TroubleError
 
 FRESH_OPENS_IN = timedelta(seconds=3)
+MAKING_ONE_TAKES = timedelta(milliseconds=100)
 OPENING_SECONDS_MAX = 600
 
 # The demo's own sale, as long as nobody bought from it: buyable within a minute, and by everybody.
@@ -86,8 +87,13 @@ async def find_sale(shop: Shop, sale_id: int) -> RushSale:
     return sale
 
 
-async def make_sale(shop: Shop, admin_token: str, units: int) -> int:
-    """A fresh product and a sale of `units` of it that opens in three seconds; raises OpsError."""
+async def make_sales(shop: Shop, admin_token: str, *, count: int, units: int) -> list[int]:
+    """So many fresh sales of `units` each, every one of its own product, opening at one moment; raises OpsError."""
+    starts_at = now() + FRESH_OPENS_IN + count * MAKING_ONE_TAKES
+    return [await _make_sale(shop, admin_token, units, starts_at) for _ in range(count)]
+
+
+async def _make_sale(shop: Shop, admin_token: str, units: int, starts_at: datetime) -> int:
     name = f"Rush {secrets.token_hex(3)}"
     product_id = await _create(shop, admin_token, "/api/products", {"name": name, "price": str(PRICE)})
     sale: dict[str, str | int] = {
@@ -95,7 +101,7 @@ async def make_sale(shop: Shop, admin_token: str, units: int) -> int:
         "title": name,
         "flashPrice": str(FLASH_PRICE),
         "totalStock": units,
-        "startTime": to_iso(now() + FRESH_OPENS_IN),
+        "startTime": to_iso(starts_at),
     }
     return int(await _create(shop, admin_token, "/api/flash-sales", sale))
 
