@@ -116,8 +116,8 @@ def digest(name: str) -> str:
 
 
 def run(command: "list[str]") -> "subprocess.CompletedProcess[bytes]":
-    """Run quietly; what it says is in `stdout`. uv must not fetch a Python of its own."""
-    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never")
+    """Run quietly; what it says is in `stdout`. uv must not fetch a Python of its own, nor pip install for the user."""
+    environment = dict(os.environ, UV_PYTHON_DOWNLOADS="never", PIP_USER="0")
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=str(ROOT), check=False
     )
