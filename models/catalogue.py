@@ -59,6 +59,7 @@ class NewProduct:
     price: Decimal | None = None
     currency: str = "USD"
     stock: int | None = None
+    monthly_allotment: int | None = None
     rating: Decimal = Decimal(0)
     total_reviews: int = 0
     category_id: int | None = None

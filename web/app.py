@@ -4,7 +4,19 @@ from flask_openapi.openapi import OpenAPI
 
 from models.logs import configure_logging
 from models.settings import settings
-from web import accounts, categories, fraud, health, ip_rules, leaderboard, products, purchases, reservations, sales
+from web import (
+    accounts,
+    categories,
+    fraud,
+    health,
+    ip_rules,
+    leaderboard,
+    products,
+    purchases,
+    reservations,
+    sales,
+    series,
+)
 from web.auth import init_auth
 from web.body import init_bodies
 from web.cli import init_cli
@@ -28,6 +40,7 @@ API = (
     purchases.blueprint,
     reservations.blueprint,
     leaderboard.blueprint,
+    series.blueprint,
     ip_rules.blueprint,
     fraud.blueprint,
 )

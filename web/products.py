@@ -35,6 +35,7 @@ def product_json(product: Product) -> dict[str, Any]:
         "price": product.price,
         "currency": product.currency,
         "stock": product.stock,
+        "monthlyAllotment": product.monthly_allotment,
         "rating": product.rating,
         "totalReviews": product.total_reviews,
         "category": {"id": str(product.category.id), "name": product.category.name} if product.category else None,

@@ -24,6 +24,9 @@ class ProductBody(Body):
     price: Price | None = Field(default=None, description="none: priced at checkout")
     currency: Currency = Field(default="USD", description="ISO 4217")
     stock: Stock | None = Field(default=None, description="what the shop holds outside of flash sales")
+    monthly_allotment: Stock | None = Field(
+        default=None, description="units that the runs of a month draw from; null: no bound"
+    )
     rating: Rating | None = None
     total_reviews: Stock = 0
     category_id: Id | None = None
@@ -45,6 +48,7 @@ class ProductChanges(Body):
     price: Price | None = None
     currency: Currency = "USD"
     stock: Stock | None = None
+    monthly_allotment: Stock | None = None
     rating: Rating | None = None
     total_reviews: Stock = 0
     category_id: Id | None = None
@@ -83,6 +87,7 @@ class ProductView(View):
     price: float | None = Field(description="in major units of `currency`, at most two decimals")
     currency: str
     stock: int | None
+    monthly_allotment: int | None
     rating: float
     total_reviews: int
     category: CategoryRef | None

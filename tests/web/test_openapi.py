@@ -22,6 +22,8 @@ PUBLIC = {
     "GET /api/flash-sales/live",
     "GET /api/flash-sales/{sale_id}",
     "GET /api/flash-sales/{sale_id}/audit",
+    "GET /api/series",
+    "GET /api/series/{series_id}",
     "GET /api/openapi.json",
     "POST /api/signup",
     "POST /api/signin",

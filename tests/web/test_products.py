@@ -40,6 +40,7 @@ def test_an_admin_makes_a_product_that_everybody_sees(client, admin):
         "price": 599.99,
         "currency": "USD",
         "stock": 100,
+        "monthlyAllotment": None,
         "rating": 0,
         "totalReviews": 0,
         "category": {"id": category, "name": "Shoes"},
