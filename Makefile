@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset test check lock buyers rush bench migrate install-local install-dev
+.PHONY: help run reset test check lock buyers rush bench migrate postman install-local install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QU
 
 bench: install-local ## measure, each figure beside its baseline
 	@$(VENV) -m bench
+
+postman: install-local ## write docs/openapi.json and docs/postman from the code
+	@$(VENV) -m ops.documents
 
 check: install-dev ## format, lint, types and import rules
 	$(VENV) -m ruff format --check .

@@ -28,6 +28,7 @@ from web.ids import AnyIdConverter, IdConverter
 from web.json import OrjsonProvider
 from web.limits import init_limits, limiter
 from web.openapi import init_openapi, new_openapi_app
+from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
 
@@ -66,6 +67,7 @@ def create_app() -> OpenAPI:
     app.register_blueprint(health.blueprint)
     init_sockets(app)
     init_openapi(app)
+    init_postman(app)
     init_cli(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)

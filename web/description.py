@@ -89,6 +89,7 @@ def describe(document: Document, headers_read: dict[str, tuple[str, ...]]) -> Do
                 named += ["Location", "Preference-Applied"]
             response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in named}
         _add_example(operation)
+    found["components"]["responses"] = _share_refusals(found)
     return found
 
 
@@ -96,6 +97,26 @@ def operations(document: Document) -> Iterator[Document]:
     """Every operation of the document."""
     for path in document["paths"].values():
         yield from path.values()
+
+
+def _share_refusals(document: Document) -> Document:
+    """Put the usual refusal of each status in one place, for every operation to point at."""
+    refusals = [
+        (operation["responses"], status)
+        for operation in operations(document)
+        for status in operation["responses"]
+        if status >= "400"
+    ]
+    shared: Document = {}
+    for status in sorted({status for _, status in refusals}):
+        found = [responses[status] for responses, each in refusals if each == status]
+        usual = max(found, key=found.count)
+        if found.count(usual) > 1:
+            shared[f"Refused{status}"] = usual
+    for responses, status in refusals:
+        if responses[status] == shared.get(f"Refused{status}"):
+            responses[status] = {"$ref": f"#/components/responses/Refused{status}"}
+    return shared
 
 
 def _add_example(operation: Document) -> None:

@@ -83,6 +83,14 @@ class DescribedApp(OpenAPI):
         self._described: Document = {}
         self._describing = threading.Lock()
 
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        """Register a blueprint. A path may have methods in several; the last would otherwise take it over whole."""
+        known = dict(self.paths)
+        super().register_api(api, **options)
+        for path in known.keys() & api.paths.keys():
+            methods = {name: each for name, each in self.paths[path] if isinstance(each, Operation)}
+            self.paths[path] = known[path].model_copy(update=methods)
+
     @property
     def api_doc(self) -> Document:
         """The document, made when it is first asked for."""
@@ -138,7 +146,8 @@ def init_openapi(app: DescribedApp) -> None:
 def _complete(operation: Operation, access: Access, *, has_ids: bool) -> None:
     statuses = ["400", "403", "429", "503"]
     if access is not Access.PUBLIC:
-        operation.security = [{BEARER: []}]
+        # OpenAPI 3.1, section 4.8.30: for a bearer token the list names the roles that are needed.
+        operation.security = [{BEARER: [Access.ADMIN.value] if access is Access.ADMIN else []}]
         statuses.append("401")
     if has_ids:
         statuses.append("404")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"help", "run", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate"}
+TARGETS = {"help", "run", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate", "postman"}
 
 
 def make(*arguments: str, **environment: str) -> str:
