@@ -21,6 +21,7 @@ from models.purchases import changed_since
 from models.sale_queries import snapshots_of
 from models.snapshot import SaleSnapshot
 from web.auth import identity_of_token, redeem_ticket
+from web.fields import read_any_id
 from web.hub import hub, settled_frame
 from web.listener import JOINED_MAX, SocketListener, frame
 
@@ -36,6 +37,7 @@ IDLE_SECONDS = 10
 CATCH_UP_TRIES = 20
 OWN_PURCHASES_MAX = 1_000
 SEQ_MAX = 2**62
+UNAUTHORIZED_ACCESS = "Unauthorized access"
 
 sock = Sock()
 
@@ -102,7 +104,7 @@ class Session:
             elif scheme.lower() == "bearer":
                 self._identify(identity_of_token(token.strip()))
         except (DomainError, RedisError) as error:
-            self._listener.send_error(*_explain(error))
+            self._refuse(error)
 
     def _obey(self, text: str | bytes) -> None:
         try:
@@ -119,7 +121,14 @@ class Session:
         except RefusedFrameError as refusal:
             self._listener.send_error(refusal.code, refusal.message)
         except (DomainError, RedisError, SQLAlchemyError) as error:
-            self._listener.send_error(*_explain(error))
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        code, message = _explain(error)
+        if self._login_required and code == "UNAUTHORIZED":
+            # Old clients know these words alone (reference 001, step 7.4).
+            message = UNAUTHORIZED_ACCESS
+        self._listener.send_error(code, message)
 
     def _identify(self, identity: Any) -> None:
         hub().forget_user(self._listener)
@@ -131,7 +140,7 @@ class Session:
 
     def _join(self, sale_id: int, since: int | None) -> None:
         if self._login_required and self._listener.identity is None:
-            raise RefusedFrameError("UNAUTHORIZED", "Unauthorized access")
+            raise RefusedFrameError("UNAUTHORIZED", UNAUTHORIZED_ACCESS)
         if sale_id not in self._listener.joined and len(self._listener.joined) >= JOINED_MAX:
             raise RefusedFrameError("TOO_MANY_SALES", f"At most {JOINED_MAX} sales at a time")
         if not snapshots_of([sale_id]):
@@ -225,11 +234,10 @@ def _text(data: dict[str, Any], name: str) -> str:
 
 
 def _sale_id(data: dict[str, Any]) -> int:
-    value = data.get("flashSaleId")
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > 18:  # noqa: PLR2004
-        raise RefusedFrameError("BAD_FRAME", "flashSaleId must be the id of a sale")
-    return int(text)
+    try:
+        return read_any_id(data.get("flashSaleId"))
+    except ValueError:
+        raise RefusedFrameError("BAD_FRAME", "flashSaleId must be the id of a sale") from None
 
 
 def _since(data: dict[str, Any]) -> int | None:
