@@ -144,9 +144,8 @@ def overrule(record_id: int, *, actor_id: int, note: str) -> FraudRecord:
             raise FraudRecordNotFoundError
         if record.overruled_at is not None:
             raise AlreadyOverruledError
-        record.overruled_by = actor_id
-        record.overruled_at = database_now(session)
-        record.note = note
+        moment = database_now(session)
+        record.overruled_by, record.overruled_at, record.note = actor_id, moment, note
     return record
 
 

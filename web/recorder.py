@@ -36,6 +36,11 @@ class Recorder:
         except queue.Full:
             self._drop([record], "full")
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every record that was kept is written or dropped."""
+        return self._waiting.unfinished_tasks == 0
+
     def _write_for_ever(self) -> None:
         while True:
             batch = [self._waiting.get()]
@@ -45,6 +50,8 @@ class Recorder:
                 except queue.Empty:
                     break
             self._write(batch)
+            for _ in batch:
+                self._waiting.task_done()
 
     def _write(self, batch: list[NewFraudRecord]) -> None:
         pause = RETRY_SECONDS
