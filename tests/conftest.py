@@ -24,7 +24,7 @@ from models.movement import MovementKind, StockMovement
 from models.product import Product
 from models.redisclient import gate_client, redis_client
 from models.sale import FlashSale, SaleState
-from models.settings import settings
+from models.settings import Settings, settings
 from models.snapshot import SaleSnapshot
 from models.tables import metadata
 from models.user import User
@@ -45,6 +45,8 @@ class Servers:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """The servers of this test process, migrated, with the settings of this process pointing at them."""
+    # A developer's own .env must not reach the tests.
+    Settings.model_config["env_file"] = None
     with embedded_postgres() as postgres, embedded_valkey() as valkey:
         os.environ |= {
             "DATABASE_URL": postgres.url,
