@@ -25,7 +25,7 @@ from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
 
 from models import socket_tickets, tokens
 from models.clock import EPOCH, from_ms, now
-from models.errors import DomainError, ForbiddenError, UnavailableError
+from models.errors import DomainError, FieldError, ForbiddenError, UnavailableError
 from models.redisclient import REDIS_AWAY
 from models.revocations import is_revoked
 from models.settings import settings
@@ -80,25 +80,31 @@ class Identity:
 
 
 class UnauthorizedError(DomainError):
-    """Nobody knows who you are: 401, with a code that says why."""
+    """Nobody knows who you are: 401 in the one word that old clients look for (reference 004, "Common Errors"), with a
+    code and words that say why."""
 
     code = "TOKEN_INVALID"
-    message = "The token is not valid"
+    message = "Unauthorized"
+    why = "The token is not valid"
+
+    def __init__(self, why: str | None = None) -> None:
+        self.why = why or type(self).why
+        super().__init__(fields=[FieldError("Authorization", self.why)])
 
 
 class TokenMissingError(UnauthorizedError):
     code = "TOKEN_MISSING"
-    message = "Send an access token: Authorization: Bearer <token>"
+    why = "Send an access token: Authorization: Bearer <token>"
 
 
 class TokenExpiredError(UnauthorizedError):
     code = "TOKEN_EXPIRED"
-    message = "The token has expired"
+    why = "The token has expired"
 
 
 class TokenRevokedError(UnauthorizedError):
     code = "TOKEN_REVOKED"
-    message = "The token was revoked"
+    why = "The token was revoked"
 
 
 def public(view: View) -> View:

@@ -4,6 +4,7 @@ import structlog
 from flask import Flask
 from flask.wrappers import Response
 from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
@@ -60,7 +61,6 @@ HTTP_ERRORS = {
 
 # Words for pydantic's errors that its own would speak Python in.
 WORDS = {
-    "missing": "is required",
     "extra_forbidden": "is not a known field",
     "model_type": "must be a JSON object",
     "string_type": "must be text",
@@ -100,7 +100,9 @@ def refuse(error: DomainError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="doorbuster"'
     if status == 503:  # noqa: PLR2004 - Service Unavailable
         headers["Retry-After"] = str(getattr(error, "retry_after_seconds", RETRY_AFTER_SECONDS))
-    return fail(status, error.code, error.message, fields=error.fields, data=error.data, headers=headers)
+    # What is wrong with a field is said beside the field, whoever found it: a schema or a rule.
+    message = InvalidError.message if error.fields and error.code == InvalidError.code else error.message
+    return fail(status, error.code, message, fields=error.fields, data=error.data, headers=headers)
 
 
 def refuse_invalid(error: ValidationError) -> Response:
@@ -115,6 +117,9 @@ def _path(error: ErrorDetails) -> str:
 
 
 def _words(error: ErrorDetails) -> str:
+    if error["type"] == "missing" and error["loc"]:
+        # "Flash price is required": such words are shown to people as they are.
+        return f"{to_snake(str(error['loc'][-1])).replace('_', ' ').capitalize()} is required"
     return WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
 
 

@@ -10,7 +10,7 @@ from models.sale import FlashSale, SaleState
 
 
 def sale_json(sale: FlashSale) -> dict[str, Any]:
-    """Money is a JSON number in `currency`, `discount` is percent, times are ISO 8601 in UTC."""
+    """Money is a JSON number in `currency`, `discount` is percent to one decimal, times are ISO 8601 in UTC."""
     moment = now()
     return {
         "id": str(sale.id),
@@ -19,7 +19,7 @@ def sale_json(sale: FlashSale) -> dict[str, Any]:
         "productId": str(sale.product_id),
         "originalPrice": sale.original_price,
         "flashPrice": sale.flash_price,
-        "discount": sale.discount,
+        "discount": None if sale.discount is None else round(sale.discount, 1),
         "currency": sale.currency,
         "totalStock": sale.total_stock,
         "soldCount": sale.sold,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from models.sale_queries import TimeStatus
 from models.sales import STOCK_MAX
-from web.fields import Id, LongText, Moment, Price, SearchTerm, Title
+from web.fields import AnyId, LongText, Moment, Price, SearchTerm, Title
 from web.schemas import Body, PageQuery, View
 
 Sort = Literal[
@@ -30,7 +30,7 @@ class NewSaleBody(Body):
 
     title: Title
     description: LongText | None = None
-    product_id: Id
+    product_id: AnyId
     flash_price: Price
     total_stock: int | None = Field(default=None, ge=1, le=STOCK_MAX)
     start_time: Moment
@@ -68,7 +68,7 @@ class SaleListQuery(PageQuery):
     status: TimeStatus | None = None
     is_active: bool | None = None
     is_featured: bool | None = None
-    product_id: int | None = Field(default=None, ge=1, le=2**63 - 1)
+    product_id: AnyId | None = None
     sort_by: Sort = "createdAt"
     sort_order: Literal["asc", "desc"] = "desc"
 
@@ -91,7 +91,7 @@ class SaleProductView(View):
 
 
 class SaleView(View):
-    """A sale; times in UTC, money in `currency`, `discount` in percent. `seq` numbers its changes."""
+    """A sale; times in UTC, money in `currency`, `discount` in percent, to one decimal. `seq` numbers its changes."""
 
     id: str
     title: str

@@ -20,7 +20,7 @@ from models.events import between, replay, stock_update
 from models.purchases import changed_since
 from models.sale_queries import snapshots_of
 from models.snapshot import SaleSnapshot
-from web.auth import identity_of_token, redeem_ticket
+from web.auth import UnauthorizedError, identity_of_token, redeem_ticket
 from web.fields import read_any_id
 from web.hub import hub, settled_frame
 from web.listener import JOINED_MAX, SocketListener, frame
@@ -204,9 +204,10 @@ class Session:
 
 
 def _explain(error: Exception) -> tuple[str, str]:
+    if isinstance(error, UnauthorizedError):
+        return "UNAUTHORIZED", error.why
     if isinstance(error, DomainError):
-        unauthorized = error.code.startswith("TOKEN_")
-        return ("UNAUTHORIZED" if unauthorized else error.code), error.message
+        return error.code, error.message
     log.warning("socket.unavailable", error=type(error).__name__)
     return "UNAVAILABLE", "Temporarily unavailable"
 
