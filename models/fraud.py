@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, delete, func, insert, select, text
 from sqlalchemy.dialects.postgresql import INET, JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.addresses import Address
 from models.database import Base, RowId, database_now, transaction
@@ -87,6 +87,11 @@ class AlreadyOverruledError(ConflictError):
     message = "This record was overruled already"
 
 
+class NotOverruledError(ConflictError):
+    code = "NOT_OVERRULED"
+    message = "This record was not overruled"
+
+
 @dataclass(frozen=True, slots=True)
 class NewFraudRecord:
     """A record before it is written; `at` in UTC, `score` in percent of the threshold."""
@@ -138,14 +143,33 @@ def list_fraud_records(which: FraudFilter, limit: int, before_id: int | None = N
 def overrule(record_id: int, *, actor_id: int, note: str) -> FraudRecord:
     """Let the record's subject pass its signal from now on. Raises FraudRecordNotFoundError, AlreadyOverruledError."""
     with transaction() as session:
-        note_change(session)
-        record = session.get(FraudRecord, record_id, with_for_update=True)
-        if record is None:
-            raise FraudRecordNotFoundError
+        record = _lock(session, record_id)
         if record.overruled_at is not None:
             raise AlreadyOverruledError
         moment = database_now(session)
         record.overruled_by, record.overruled_at, record.note = actor_id, moment, note
+    return record
+
+
+def withdraw(record_id: int) -> FraudRecord:
+    """Take an overruling back: the subject is counted again, unless another of its records was overruled too.
+
+    Raises FraudRecordNotFoundError, NotOverruledError.
+    """
+    with transaction() as session:
+        record = _lock(session, record_id)
+        if record.overruled_at is None:
+            raise NotOverruledError
+        record.overruled_by, record.overruled_at, record.note = None, None, None
+    return record
+
+
+def _lock(session: Session, record_id: int) -> FraudRecord:
+    """A record that is about to be overruled or not, and the version that tells every process of it."""
+    note_change(session)
+    record = session.get(FraudRecord, record_id, with_for_update=True)
+    if record is None:
+        raise FraudRecordNotFoundError
     return record
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from flask.wrappers import Response
 
 from models import fraud
@@ -14,6 +15,8 @@ from web.openapi import api_blueprint, refusal
 from web.schemas import Envelope
 from web.schemas_abuse import FraudRecordPage, FraudRecordPath, FraudRecordsQuery, FraudRecordView, OverruleBody
 from web.standing import standing_copy
+
+log = structlog.get_logger()
 
 blueprint = api_blueprint(
     "fraud",
@@ -70,3 +73,16 @@ def overrule(path: FraudRecordPath, body: OverruleBody) -> Response:
     record = fraud.overrule(path.record_id, actor_id=current_user().user_id, note=body.note)
     standing_copy().renew()
     return ok(fraud_record_json(record), "Fraud record overruled successfully")
+
+
+@blueprint.delete(
+    "/<id:record_id>/overrule",
+    responses={200: Envelope[FraudRecordView], 409: refusal("`NOT_OVERRULED`")},
+)
+@admin_required
+def withdraw(path: FraudRecordPath) -> Response:
+    """Take an overruling back: the subject is counted again, unless another of its records was overruled too"""
+    record = fraud.withdraw(path.record_id)
+    standing_copy().renew()
+    log.info("fraud.overruling_withdrawn", record=record.id, signal=record.signal, subject=record.subject)
+    return ok(fraud_record_json(record), "Overruling withdrawn successfully")

@@ -142,7 +142,7 @@ def test_a_cursor_beyond_every_number_finds_nothing_and_breaks_nothing(client, a
         assert answer.status_code in {200, 400}, number
 
 
-@pytest.mark.parametrize("route", ["GET ", "POST /1/overrule"])
+@pytest.mark.parametrize("route", ["GET ", "POST /1/overrule", "DELETE /1/overrule"])
 def test_records_are_for_admins(client, make_user, auth, route):
     method, path = route.split(" ")
 
@@ -219,6 +219,31 @@ class TestOverruling:
         assert [buy(sale, group_key=CARD).status_code for _ in range(3)] == [202] * 3
         assert [buy(other, group_key=CARD).status_code for _ in range(3)] == [202] * 3
         assert buy(sale, group_key="card 1881").status_code == 202
+
+
+class TestTakingItBack:
+    @pytest.fixture
+    def withdraw(self, client, admin):
+        return lambda record_id: client.delete(f"/api/fraud-records/{record_id}/overrule", headers=admin)
+
+    def test_the_subject_is_counted_again(self, buy, make_sale, records, overrule, withdraw):
+        sale = make_sale()
+        for _ in range(3):
+            buy(sale, group_key=CARD)
+        (record,) = records(1)
+        overrule(record.id)
+        assert buy(sale, group_key=CARD).status_code == 202
+
+        shown = withdraw(record.id).json["data"]
+
+        assert (shown["overruledBy"], shown["overruledAt"], shown["note"]) == (None, None, None)
+        assert buy(sale, group_key=CARD).status_code == 403
+
+    def test_what_was_never_overruled_cannot_be_taken_back(self, withdraw):
+        write_records([record_of()])
+
+        assert withdraw(1).json["code"] == "NOT_OVERRULED"
+        assert withdraw(2).json["code"] == "FRAUD_RECORD_NOT_FOUND"
 
 
 class TestTheRecorder:
