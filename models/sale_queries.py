@@ -1,6 +1,6 @@
 """Reading sales: one, a page of many, and what is live. Never under a lock, and never the source of a decision."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,6 +91,13 @@ def snapshots_of(sale_ids: Sequence[int]) -> list[SaleSnapshot]:
     """These sales as they stand, without those that are unknown."""
     with transaction() as session:
         return [SaleSnapshot.of(sale) for sale in session.scalars(select(FlashSale).where(FlashSale.id.in_(sale_ids)))]
+
+
+def titles_of(sale_ids: Collection[int]) -> dict[int, str]:
+    """The titles of these sales, archived ones too: a purchase outlives its sale's place in the lists."""
+    with transaction() as session:
+        found = session.execute(select(FlashSale.id, FlashSale.title).where(FlashSale.id.in_(set(sale_ids))))
+        return {row.id: row.title for row in found}
 
 
 def is_live() -> ColumnElement[bool]:

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(default=15, ge=1, le=1440)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     allow_admin_signup: bool = False
+    cookie_secure: bool | None = Field(default=None, description="on in production unless said otherwise")
 
     # Who may call, and how often ("count/period", joined by ";", as flask-limiter reads it).
     rate_limit_default: str = "600/minute"
@@ -132,6 +133,10 @@ class Settings(BaseSettings):
     @property
     def celery_broker_url(self) -> str:
         return self.broker_url or self.redis_url
+
+    @property
+    def cookies_are_secure(self) -> bool:
+        return self.environment == "production" if self.cookie_secure is None else self.cookie_secure
 
     @property
     def logs_are_json(self) -> bool:

@@ -28,6 +28,8 @@ from web.ids import AnyIdConverter, IdConverter
 from web.json import OrjsonProvider
 from web.limits import init_limits, limiter
 from web.openapi import init_openapi, new_openapi_app
+from web.pages import buyers, session
+from web.pages.hooks import init_pages
 from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
@@ -46,6 +48,9 @@ API = (
     fraud.blueprint,
 )
 
+# What people look at.
+PAGES = (buyers.blueprint, session.blueprint)
+
 
 def create_app() -> OpenAPI:
     """A new application from the settings of this process. Connects to nothing yet.
@@ -63,6 +68,8 @@ def create_app() -> OpenAPI:
     for blueprint in API:
         app.register_api(blueprint)
     init_dialects(app)
+    for pages in PAGES:
+        app.register_blueprint(pages)
     limiter.exempt(health.blueprint)
     app.register_blueprint(health.blueprint)
     init_sockets(app)
@@ -73,6 +80,7 @@ def create_app() -> OpenAPI:
     init_request_log(app)
     init_headers(app)
     init_guard(app)
+    init_pages(app)
     init_limits(app)
     init_auth(app)
     init_bodies(app)

@@ -31,6 +31,7 @@ from models.revocations import is_revoked
 from models.settings import settings
 from models.tokens import issue_access_token
 from models.user import Role
+from web.cookies import access_cookie, check_csrf
 
 __all__ = [
     "Access",
@@ -146,9 +147,9 @@ def init_auth(app: Flask) -> None:
 
 def current_user() -> Identity:
     """Whoever asks, on a route with @login_required or @admin_required. Raises UnauthorizedError elsewhere without
-    a sound token."""
-    found = _read_header()
-    if isinstance(found, UnauthorizedError):
+    a sound token, and CsrfError where a cookie's token comes without the proof that a page of ours sent it."""
+    found = _read_caller()
+    if isinstance(found, DomainError):
         raise found
     return found
 
@@ -158,7 +159,7 @@ def optional_user() -> Identity | None:
 
     Revocation is not asked about: good for courtesy and for counting requests, not for authority.
     """
-    found = _read_header()
+    found = _read_caller()
     return found if isinstance(found, Identity) else None
 
 
@@ -222,15 +223,26 @@ def _refuse_revoked(identity: Identity) -> None:
         raise TokenRevokedError
 
 
-def _read_header() -> Identity | UnauthorizedError:
-    """The header's identity or what is wrong with it, worked out once a request: the limiter asks first."""
+def _read_caller() -> Identity | DomainError:
+    """The request's identity or what is wrong with it, worked out once a request: the limiter asks first."""
     if "caller" not in g:
         try:
-            g.caller = _verify(_bearer_token(), tokens.ACCESS)
-        except UnauthorizedError as error:
+            g.caller = _identify()
+        except DomainError as error:
             g.caller = error
-    caller: Identity | UnauthorizedError = g.caller
+    caller: Identity | DomainError = g.caller
     return caller
+
+
+def _identify() -> Identity:
+    """By the header, or else by the cookie of the pages, which proves nothing about who made the browser send it."""
+    cookie = access_cookie()
+    if cookie is None or "Authorization" in request.headers:
+        return _verify(_bearer_token(), tokens.ACCESS)
+    identity = _verify(cookie, tokens.ACCESS)
+    if request.method not in SAFE_METHODS:
+        check_csrf(identity.user_id)
+    return identity
 
 
 def _bearer_token() -> str:

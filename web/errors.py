@@ -107,9 +107,13 @@ def refuse(error: DomainError) -> Response:
 
 def refuse_invalid(error: ValidationError) -> Response:
     """What a schema refuses: the fields by their JSON path, without the input that was wrong."""
+    return fail(400, InvalidError.code, InvalidError.message, fields=fields_of(error))
+
+
+def fields_of(error: ValidationError) -> list[FieldError]:
+    """The fields that a schema refuses and why, in words for whoever typed them."""
     found = error.errors(include_url=False, include_input=False)
-    fields = [FieldError(_path(each), _words(each)) for each in found[:FIELDS_MAX]]
-    return fail(400, InvalidError.code, InvalidError.message, fields=fields)
+    return [FieldError(_path(each), _words(each)) for each in found[:FIELDS_MAX]]
 
 
 def _path(error: ErrorDetails) -> str:

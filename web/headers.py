@@ -4,14 +4,15 @@ from flask import Flask, request
 from flask.wrappers import Response
 
 from models.settings import settings
+from web.pages.live import live_origin
 
 DOCS_PREFIX = "/api/docs"
 
 # An answer of the API is data: nothing in it runs, loads or is framed.
 CSP_DATA = "default-src 'none'; frame-ancestors 'none'"
-# Pages of ours: everything from this origin, sockets too.
+# Pages of ours: everything from this origin, but for the socket and the pictures of products.
 CSP_PAGE = (
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' https: data:; object-src 'none'; "
+    "default-src 'self'; connect-src 'self' {live}; img-src 'self' https: data:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # Swagger and ReDoc come from wheels with scripts and styles inside the page.
@@ -38,7 +39,9 @@ def _secure(response: Response) -> Response:
     if request.path.startswith(DOCS_PREFIX):
         headers.setdefault("Content-Security-Policy", CSP_DOCS)
     elif response.mimetype == "text/html":
-        headers.setdefault("Content-Security-Policy", CSP_PAGE)
+        headers.setdefault("Content-Security-Policy", CSP_PAGE.format(live=live_origin()))
+        # It says who is logged in.
+        headers.setdefault("Cache-Control", "no-store")
     else:
         headers.setdefault("Content-Security-Policy", CSP_DATA)
         # Tokens and stock have no business in a cache; a view that knows better says so itself.

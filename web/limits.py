@@ -1,7 +1,7 @@
 """How often somebody may ask: flask-limiter on Redis, by user where the token is sound and by address otherwise."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, g, request
@@ -58,8 +58,8 @@ def _by_user_or_address() -> str:
 
 def _by_email_and_address() -> str:
     """One account from one address; the account is hashed, since keys are seen by operators."""
-    body = request.get_json(silent=True)
-    email = str(body.get("email", "")).strip().lower() if isinstance(body, dict) else ""
+    body = request.get_json(silent=True) if request.is_json else request.form
+    email = str(body.get("email", "")).strip().lower() if isinstance(body, Mapping) else ""
     return f"{_by_address()}:{hashlib.sha256(email.encode()).hexdigest()[:32]}"
 
 

@@ -110,9 +110,9 @@ def by_id(path: PurchasePath, query: WaitQuery) -> Response:
 @blueprint.get("/users/me/purchases", summary="My purchases, newest first", responses={200: PurchasePage})
 @login_required
 def mine(query: CursorQuery) -> Response:
-    records = purchases_of(current_user().user_id, query.limit + 1, _read_cursor(query.cursor))
+    records = purchases_of(current_user().user_id, query.limit + 1, read_cursor(query.cursor))
     page = records[: query.limit]
-    more = encode_cursor(CURSOR, *_place(page[-1])) if len(records) > query.limit else None
+    more = encode_cursor(CURSOR, *place_of(page[-1])) if len(records) > query.limit else None
     return ok(
         [purchase_json(record) for record in page],
         "Your purchases",
@@ -210,11 +210,13 @@ def _show(sale_id: int, ticket: int) -> Response:
     return ok(purchase_json(record), message_of(record))
 
 
-def _place(record: PurchaseRecord) -> tuple[int, int, int]:
+def place_of(record: PurchaseRecord) -> tuple[int, int, int]:
+    """A purchase's place in its buyer's list, for a cursor."""
     return record.admitted_ms or 0, record.sale_id, record.ticket
 
 
-def _read_cursor(cursor: str | None) -> PurchaseCursor | None:
+def read_cursor(cursor: str | None) -> PurchaseCursor | None:
+    """Where a buyer's list goes on. Raises InvalidError."""
     if cursor is None:
         return None
     admitted_ms, sale_id, ticket = decode_cursor(CURSOR, cursor, (int, int, int))

@@ -1,0 +1,99 @@
+"""The buyers' pages: the sales, one sale, and one's own account."""
+
+from flask import Blueprint, render_template, request
+
+from models import reservations
+from models.accounts import find_user
+from models.clock import now
+from models.purchase import Status, purchase_id
+from models.purchases import purchases_of
+from models.record import PurchaseRecord
+from models.sale import FlashSale
+from models.sale_queries import SaleFilter, TimeStatus, get_sale, list_sales, titles_of
+from web.auth import current_user, login_required, optional_user, public
+from web.cursors import encode_cursor
+from web.purchase_json import purchase_json
+from web.purchases import CURSOR, message_of, place_of, read_cursor
+from web.sale_json import sale_json, time_status
+
+blueprint = Blueprint("pages", __name__)
+
+# Sockets join at most fifty sales.
+LIVE_SHOWN_MAX = 36
+NEXT_SHOWN_MAX = 12
+PAST_SHOWN_MAX = 12
+OWN_SHOWN_MAX = 20
+HOLDS_SHOWN_MAX = 20
+# The most that the field suggests where nothing limits a purchase; more can be typed.
+QUANTITY_SUGGESTED_MAX = 10
+
+
+@blueprint.get("/")
+@public
+def home() -> str:
+    """What is live, featured first; what comes next; what is over."""
+    live = _sales(TimeStatus.LIVE, LIVE_SHOWN_MAX, "startTime", descending=True)
+    return render_template(
+        "home.html",
+        live=sorted(live, key=lambda sale: not sale.featured),
+        upcoming=_sales(TimeStatus.UPCOMING, NEXT_SHOWN_MAX, "startTime", descending=False),
+        past=_sales(TimeStatus.ENDED, PAST_SHOWN_MAX, "startTime", descending=True),
+        now=now(),
+    )
+
+
+@blueprint.get("/sales/<id:sale_id>")
+@public
+def sale(sale_id: int) -> str:
+    """Raises SaleNotFoundError."""
+    # The sale first: whatever happens to the buyer's purchases after its `seq` is told over the socket.
+    found = get_sale(sale_id)
+    user = optional_user()
+    own = purchases_of(user.user_id, OWN_SHOWN_MAX, sale_id=sale_id) if user else []
+    return render_template(
+        "sale.html",
+        sale=found,
+        status=time_status(found, now()),
+        quantity_max=_quantity_max(found),
+        page={
+            "sale": sale_json(found),
+            "purchases": [purchase_json(record) for record in own],
+            "userId": str(user.user_id) if user else None,
+        },
+    )
+
+
+@blueprint.get("/account")
+@login_required
+def account() -> str:
+    user = find_user(current_user().user_id)
+    held, _, moment = reservations.holds_of(user.id, 1, HOLDS_SHOWN_MAX)
+    after = read_cursor(request.args.get("cursor"))
+    records = purchases_of(user.id, OWN_SHOWN_MAX + 1, after)
+    page = records[:OWN_SHOWN_MAX]
+    more = encode_cursor(CURSOR, *place_of(page[-1])) if len(records) > OWN_SHOWN_MAX else None
+    return render_template(
+        "account.html",
+        account=user,
+        holds=[hold.record for hold in held],
+        purchases=[record for record in page if record.status != Status.RESERVED],
+        titles=titles_of({record.sale_id for record in (*page, *(hold.record for hold in held))}),
+        message_of=message_of,
+        id_of=_id_of,
+        more=more,
+        page={"holds": [purchase_json(hold.record) for hold in held], "serverTime": moment},
+    )
+
+
+def _sales(status: TimeStatus, limit: int, sort_by: str, *, descending: bool) -> list[FlashSale]:
+    wanted = SaleFilter(limit=limit, status=status, sort_by=sort_by, descending=descending)
+    return list_sales(wanted)[0]
+
+
+def _quantity_max(sale: FlashSale) -> int:
+    limits = [limit for limit in (sale.max_per_purchase, sale.max_per_user) if limit]
+    return min([*limits, sale.total_stock or 1]) if limits else min(QUANTITY_SUGGESTED_MAX, sale.total_stock or 1)
+
+
+def _id_of(record: PurchaseRecord) -> str:
+    return purchase_id(record.sale_id, record.ticket)
