@@ -110,7 +110,15 @@ def purchase(body: PurchaseProductBody) -> Response:
     return bare_answer(record, lambda bought: _bought_json(bought, body.product_id))
 
 
-@blueprint.get("/leaderboard", summary="The latest purchases, in order", responses={200: BoardView})
+@blueprint.get(
+    "/leaderboard",
+    summary="The latest purchases, in order",
+    responses={
+        200: BoardView,
+        401: refusal("`TOKEN_…`: with `flashSaleId` it is for admins"),
+        404: refusal("`SALE_NOT_FOUND`"),
+    },
+)
 @public
 def leaderboard(query: BoardQuery) -> Response:
     """Who bought what, the first first: the latest hundred of all sales.
