@@ -35,6 +35,8 @@ SETTINGS = {
     "ALLOW_ADMIN_SIGNUP": "true",
     # One address plays all the customers.
     "RATE_LIMIT_EXEMPT": "127.0.0.0/8, ::1/128",
+    # Whoever plays somebody elsewhere says from where.
+    "TRUSTED_PROXIES": "127.0.0.0/8, ::1/128",
     "WEB_WORKERS": "1",
     "SETTLE_WORKERS": "1",
     "LIVE_WORKERS": "1",
@@ -47,11 +49,16 @@ numbers = count(1)
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: status, headers, and the body as JSON."""
+    """What came back: status, headers (their names in lower case), and the body as JSON."""
 
     status: int
     body: Any
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def _answer(status: int, response: Any) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status, json.loads(response.read()), headers)
 
 
 class Shop:
@@ -74,10 +81,10 @@ class Shop:
         request = urllib.request.Request(url, data, sent | (headers or {}), method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-                return Answer(response.status, json.loads(response.read()), dict(response.headers))
+                return _answer(response.status, response)
         except urllib.error.HTTPError as refusal:
             with refusal:
-                return Answer(refusal.code, json.loads(refusal.read()), dict(refusal.headers))
+                return _answer(refusal.code, refusal)
 
     def socket(self, path: str = "", token: str | None = None) -> "Socket":
         headers = [f"Authorization: Bearer {token}"] if token else []
