@@ -21,9 +21,10 @@ from models.record import PurchaseRecord
 from models.reservations import ProductStatus
 from web.auth import admin_required, current_user, login_required, public
 from web.body import optional_body
+from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok
 from web.limits import limit_purchases
-from web.openapi import api_blueprint, refusal
+from web.openapi import api_blueprint, reads, refusal
 from web.preferences import idempotency_key
 from web.purchase_json import purchase_json
 from web.purchases import REFUSED, SUSPECT, TOO_MANY, answer, enter_line, message_of
@@ -64,6 +65,7 @@ KEY_REUSED = refusal("`IDEMPOTENCY_KEY_REUSED`")
     summary="Hold units of a sale",
     responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 403: SUSPECT, 409: REFUSED, 422: TOO_MANY},
 )
+@reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
 @limit_purchases
 def reserve_in_sale(path: SalePath, body: PurchaseBody) -> Response:
@@ -86,6 +88,7 @@ def reserve_in_sale(path: SalePath, body: PurchaseBody) -> Response:
     },
     request_body={"required": False, "content": {"application/json": {"schema": CheckoutBody.model_json_schema()}}},
 )
+@reads(IDEMPOTENCY_KEY)
 @login_required
 def check_out(path: PurchasePath) -> Response:
     """With an `Idempotency-Key`, the same request sent again has the same answer."""
@@ -120,6 +123,7 @@ def cancel(path: PurchasePath) -> Response:
         422: KEY_REUSED,
     },
 )
+@reads(IDEMPOTENCY_KEY)
 @admin_required
 def refund(path: PurchasePath, body: RefundBody) -> Response:
     """Its units can be bought again at once. With an `Idempotency-Key`, sent again it has the same answer."""
@@ -141,6 +145,7 @@ def refund(path: PurchasePath, body: RefundBody) -> Response:
         422: TOO_MANY,
     },
 )
+@reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
 @limit_purchases
 def reserve(body: ReserveBody) -> Response:
@@ -166,6 +171,7 @@ def reserve(body: ReserveBody) -> Response:
         422: KEY_REUSED,
     },
 )
+@reads(IDEMPOTENCY_KEY)
 @login_required
 def check_out_product(body: CheckoutProductBody) -> Response:
     """All of it, at the server's price. With an `Idempotency-Key`, the same request sent again has the same answer."""

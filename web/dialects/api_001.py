@@ -21,11 +21,12 @@ from models.sale_queries import get_sale
 from models.sales import STOCK_MAX
 from models.user import Role
 from web.auth import admin_required, current_user, login_required, public
+from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, LongText, Moment, Price, Title, read_price
 from web.json import json_response
 from web.limits import limit_logins, limit_purchases, limit_signups
-from web.openapi import api_blueprint, refusal
+from web.openapi import api_blueprint, reads, refusal
 from web.purchases import REFUSED, TOO_MANY, ask_for
 from web.sale_json import time_status
 from web.schemas import Body, Query, View
@@ -214,6 +215,7 @@ def create_flash_sale(body: DiscountSaleBody) -> Response:
         422: TOO_MANY,
     },
 )
+@reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
 @limit_purchases
 def purchase_product(body: PurchaseInSaleBody) -> Response:

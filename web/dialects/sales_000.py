@@ -14,12 +14,13 @@ from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_queries import get_sale
 from web.auth import admin_required, current_user, login_required, public, require_admin
+from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects import api_001
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, Moment
 from web.json import json_response
 from web.limits import limit_purchases
-from web.openapi import api_blueprint, refusal
+from web.openapi import api_blueprint, reads, refusal
 from web.purchases import REFUSED, TOO_MANY
 from web.schemas import Body, Query, View
 from web.schemas_reservations import Quantity
@@ -101,6 +102,7 @@ def start_sale(body: StartSaleBody) -> Response:
         422: TOO_MANY,
     },
 )
+@reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
 @limit_purchases
 def purchase(body: PurchaseProductBody) -> Response:
