@@ -78,6 +78,16 @@ def test_a_buyer_cannot_pass_their_limit_by_asking_twice_in_one_batch():
     assert decide_one(replace(SALE, max_per_purchase=1), quantity=2).reason is Reason.LIMIT_EXCEEDED
 
 
+def test_a_buyers_month_counts_what_they_have_of_other_runs_and_of_this_batch():
+    sale = replace(SALE, max_per_user_month=4)
+    requests = [request(ticket=n, kind=kind) for n, kind in enumerate([*Kind, *Kind], 1)]
+
+    outcomes = decide(sale, {1: Holding(month_units=2)}, requests, START).outcomes
+
+    assert [o.reason for o in outcomes] == [None, None, "LIMIT_EXCEEDED", "LIMIT_EXCEEDED"]
+    assert decide_one(sale, Holding(units=9)).status is Status.CONFIRMED
+
+
 def test_the_same_key_is_decided_once_within_a_batch_and_across_batches():
     requests = [request(ticket=n, idempotency_key="k") for n in (1, 2)]
 
@@ -108,6 +118,7 @@ sales = st.builds(
     max_per_purchase=st.none() | st.integers(1, 5),
     max_per_user=st.none() | st.integers(1, 8),
     hold_seconds=st.integers(1, 1000),
+    max_per_user_month=st.none() | st.integers(1, 8),
 )
 lines = st.lists(
     st.tuples(
@@ -121,14 +132,18 @@ lines = st.lists(
 )
 
 
-@given(sales, lines)
-def test_whatever_comes_stock_is_conserved_limits_hold_and_everyone_has_one_outcome(sale, line):
+# What buyers have of the other runs of the month.
+elsewhere = st.dictionaries(st.integers(1, 5), st.builds(Holding, month_units=st.integers(1, 9)))
+
+
+@given(sales, lines, elsewhere)
+def test_whatever_comes_stock_is_conserved_limits_hold_and_everyone_has_one_outcome(sale, line, earlier):
     requests = [
         request(ticket=n, user_id=user, quantity=quantity, kind=kind, at=at, idempotency_key=key)
         for n, (user, quantity, kind, at, key) in enumerate(line, 1)
     ]
 
-    decision = decide(sale, {}, requests, START + 50)
+    decision = decide(sale, earlier, requests, START + 50)
 
     assert [outcome.request for outcome in decision.outcomes] == requests
     bought = sum(o.request.quantity for o in decision.outcomes if o.status is Status.CONFIRMED)
@@ -138,28 +153,31 @@ def test_whatever_comes_stock_is_conserved_limits_hold_and_everyone_has_one_outc
     for user in range(1, 6):
         units = sum(o.request.quantity for o in decision.outcomes if o.request.user_id == user and not o.reason)
         assert sale.max_per_user is None or units <= sale.max_per_user
+        before = earlier.get(user, Holding()).month_units
+        assert sale.max_per_user_month is None or units == 0 or before + units <= sale.max_per_user_month
     for outcome in decision.outcomes:
         assert (outcome.status is Status.REJECTED) == (outcome.reason is not None)
         assert (outcome.status is Status.RESERVED) == (outcome.expires_ms is not None)
 
 
-@given(sales, lines, st.integers(0, 40))
-def test_a_line_cut_into_two_batches_has_the_same_outcomes_as_one(sale, line, cut):
+@given(sales, lines, st.integers(0, 40), elsewhere)
+def test_a_line_cut_into_two_batches_has_the_same_outcomes_as_one(sale, line, cut, earlier):
     requests = [
         request(ticket=n, user_id=user, quantity=quantity, kind=kind, at=at, idempotency_key=key)
         for n, (user, quantity, kind, at, key) in enumerate(line, 1)
     ]
-    whole = decide(sale, {}, requests, START)
+    whole = decide(sale, earlier, requests, START)
 
-    first = decide(sale, {}, requests[:cut], START)
-    holdings: dict[int, Holding] = {}
+    first = decide(sale, earlier, requests[:cut], START)
+    holdings: dict[int, Holding] = dict(earlier)
     keys = {}
     for outcome in first.outcomes:
         user, key = outcome.request.user_id, outcome.request.idempotency_key
         if outcome.status is not Status.REJECTED:
             before = holdings.get(user, Holding())
             expires = outcome.expires_ms or before.hold_expires_ms
-            holdings[user] = Holding(before.units + outcome.request.quantity, expires)
+            quantity = outcome.request.quantity
+            holdings[user] = Holding(before.units + quantity, expires, before.month_units + quantity)
         if key and outcome.reason is not Reason.DUPLICATE:
             keys[(user, key)] = outcome.request.ticket
     second = decide(replace(sale, sold=first.sold, reserved=first.reserved), holdings, requests[cut:], START, keys)

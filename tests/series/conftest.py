@@ -1,14 +1,18 @@
 """Series under a clock that the tests move, and the application over them."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from models.series_rules import NewSeries, create_series
-from tests.series.helpers import NOON, local
+from models.series_plan import plan_series
+from models.series_rules import NewSeries, clock, create_series
+from models.tokens import issue_access_token
+from tests.series.helpers import NOON, local, sales_of
+from web.app import create_app
+from web.limits import limiter
 
 
 @pytest.fixture
@@ -27,3 +31,47 @@ def make_series(make_product) -> Callable[..., int]:
         return create_series(NewSeries(**values | fields), now=now)
 
     return make
+
+
+@pytest.fixture
+def live_run(make_series) -> Callable[..., tuple[int, int]]:
+    """live_run(**series) -> (series id, the id of a run of it that is on by every clock, for a year)."""
+
+    def make(**fields: Any) -> tuple[int, int]:
+        now = clock()
+        starts_local = (now - timedelta(seconds=1)).replace(tzinfo=None, microsecond=0)
+        values = {"rule": "FREQ=YEARLY", "starts_local": starts_local, "flash_price": None} | fields
+        series_id = make_series(now=now - timedelta(seconds=3), **values)
+        # What stood ready three seconds ago is on, and the next one stands ready.
+        plan_series(now)
+        return series_id, sales_of(series_id)[0].id
+
+    return make
+
+
+@pytest.fixture
+def app(store):
+    app = create_app()
+    # An answer that is not as the document says it is, is an error.
+    app.validate_response = True
+    limiter._storage_dead = False
+    return app
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def admin(make_user):
+    """The header of an admin."""
+    user = make_user(role="admin")
+    return {"Authorization": f"Bearer {issue_access_token(user.id, user.role)}"}
+
+
+@pytest.fixture
+def customer(make_user):
+    """The header of a customer."""
+    user = make_user()
+    return {"Authorization": f"Bearer {issue_access_token(user.id, user.role)}"}
