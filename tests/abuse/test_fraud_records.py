@@ -7,6 +7,7 @@ import pytest
 import structlog
 from sqlalchemy import event, text
 
+from models import tasks
 from models.addresses import parse_address
 from models.clock import now
 from models.database import engine, transaction
@@ -15,6 +16,7 @@ from models.user import User
 from tests.abuse.conftest import eventually
 from web.cursors import encode_cursor
 from web.recorder import Recorder
+from worker.chores import prune_abuse
 
 OFFICE = "198.51.100.7"
 CARD = "card 4242"
@@ -342,3 +344,10 @@ def test_ids_fall_within_a_page(listed):
     ids = [int(record["id"]) for record in listed()["data"]]
 
     assert all(earlier > later for earlier, later in pairwise(ids))
+
+
+def test_the_hourly_chore_forgets_records_and_rules(store):
+    write_records([record_of(at=now() - timedelta(days=91)), record_of()])
+
+    assert prune_abuse() == 1
+    assert tasks.EVERY[tasks.PRUNE_ABUSE] == timedelta(hours=1)
