@@ -10,11 +10,13 @@ may touch them together.
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
 | `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
-| `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last `events_kept_max`, 2 days longer than its sale |
+| `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last ones, 2 days longer than its sale |
 | `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
+| `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
 | `revoked:<jti>` | string | web | web | until the token would have expired |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
+| `workers` | hash name -> `<ms>:<queues>` | worker | desk | a day after the last heartbeat |
 | `heartbeat:beat` | string | chores | web | 15 s |
 | `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
@@ -35,6 +37,9 @@ WORKER_HEARTBEAT_PATTERN = "heartbeat:worker:*"
 BEAT_HEARTBEAT = "heartbeat:beat"
 WORKER_HEARTBEAT_SECONDS = 10
 BEAT_HEARTBEAT_SECONDS = 15
+# Every worker that is or was there lately: unlike the heartbeats it is read without a walk over all keys.
+WORKERS = "workers"
+WORKERS_SECONDS = 86_400
 LIMITS_PREFIX = "limits"
 # Long enough to open a socket on a slow telephone, too short to be worth stealing from a log.
 SOCKET_TICKET_SECONDS = 30
@@ -62,6 +67,10 @@ def moved(sale_id: int, ticket: int, user_id: int) -> str:
 
 def events(sale_id: int) -> str:
     return f"{{sale:{sale_id}}}:events"
+
+
+def counts(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:counts"
 
 
 def news(sale_id: int) -> str:
