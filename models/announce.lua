@@ -1,6 +1,6 @@
 -- Tells everyone what was committed: repeatable, and harmless when late, because a revision never goes back.
 --
--- KEYS 1 view  2 mailbox  3 events  4… one `moved` key for each stray ticket
+-- KEYS 1 view  2 mailbox  3 events  4 counts  5… one `moved` key for each stray ticket
 -- ARGV 1 revision  2 settled through  3 snapshot (JSON)  4 most events kept  5 pace sample or ''
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
 --      10 lifetime in s of a sale that is over, or '' for one that is not
@@ -45,7 +45,7 @@ for i = 1, strays do
     entry[#entry + 1] = original
     local ticket = string.sub(redis.call('XADD', KEYS[2], '0-*', unpack(entry)), 3)
     redis.call('XDEL', KEYS[2], id)
-    redis.call('SET', KEYS[3 + i], ticket, 'EX', ARGV[9])
+    redis.call('SET', KEYS[4 + i], ticket, 'EX', ARGV[9])
     if key and user and kind and quantity then
       local idempotency = string.gsub(KEYS[1], 'view$', '') .. 'key:' .. user .. ':' .. key
       redis.call('SET', idempotency, ticket .. ':' .. kind .. quantity, 'EX', ARGV[9])
@@ -74,7 +74,7 @@ end
 
 -- What is over is forgotten after a while, unless somebody still waits; the gate asks PostgreSQL if anyone comes.
 if newer then
-  for i = 1, 3 do
+  for i = 1, 4 do
     if ARGV[10] ~= '' and redis.call('XLEN', KEYS[2]) == 0 then
       redis.call('EXPIRE', KEYS[i], ARGV[10])
     else

@@ -55,6 +55,7 @@ def announce(
                 rediskeys.view(sale_id),
                 rediskeys.mailbox(sale_id),
                 rediskeys.events(sale_id),
+                rediskeys.counts(sale_id),
                 *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
             ],
             args=[

@@ -4,6 +4,7 @@
 --      2 mailbox (stream) ids 0-<ticket>; the stream's own last id is the last ticket given out
 --      3 awake (string)   set while a wake-up is on its way
 --      4 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
+--      5 counts (hash)    refusals by their code, and `since`: when this count began, in ms
 -- ARGV 1 user  2 kind (p|r)  3 quantity  4 nonce  5 idempotency key or ''  6 its lifetime in s
 --      7 most requests that may wait  8 lifetime of the awake flag in ms
 --
@@ -32,18 +33,28 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-if state == 'cancelled' then return {'ENDED'} end
-if now_ms < tonumber(starts_ms) then return {'NOT_STARTED', tonumber(starts_ms)} end
-if end_reason == 'sold-out' then return {'SOLD_OUT'} end
-if state == 'ended' or (ends_ms ~= '' and now_ms >= tonumber(ends_ms)) then return {'ENDED'} end
-if paused == '1' then return {'PAUSED'} end
+-- Counted in memory alone: in the append-only file, every no to a crowd would wait for the disk. What a crash forgets,
+-- and a Redis that has no memory for a count, cost the desk a number and nobody their answer. Announce says how long
+-- the counts of a sale live; those that begin after its end live for two days.
+local function refuse(code, detail)
+  redis.set_repl(redis.REPL_NONE)
+  local first = redis.pcall('HINCRBY', KEYS[5], code, 1) == 1
+  if first and redis.pcall('HSETNX', KEYS[5], 'since', now_ms) == 1 then redis.pcall('EXPIRE', KEYS[5], 172800) end
+  return {code, detail}
+end
+
+if state == 'cancelled' then return refuse('ENDED') end
+if now_ms < tonumber(starts_ms) then return refuse('NOT_STARTED', tonumber(starts_ms)) end
+if end_reason == 'sold-out' then return refuse('SOLD_OUT') end
+if state == 'ended' or (ends_ms ~= '' and now_ms >= tonumber(ends_ms)) then return refuse('ENDED') end
+if paused == '1' then return refuse('PAUSED') end
 -- The bounds of one request, before the stock: no restock will ever make such a request possible.
-if max_per_purchase ~= '' and quantity > tonumber(max_per_purchase) then return {'LIMIT_EXCEEDED', tonumber(max_per_purchase)} end
-if max_per_user ~= '' and quantity > tonumber(max_per_user) then return {'LIMIT_EXCEEDED', tonumber(max_per_user)} end
+if max_per_purchase ~= '' and quantity > tonumber(max_per_purchase) then return refuse('LIMIT_EXCEEDED', tonumber(max_per_purchase)) end
+if max_per_user ~= '' and quantity > tonumber(max_per_user) then return refuse('LIMIT_EXCEEDED', tonumber(max_per_user)) end
 -- An early no only; the yes is settle's to give.
-if tonumber(remaining) <= 0 then return {'SOLD_OUT'} end
-if quantity > tonumber(remaining) then return {'INSUFFICIENT_STOCK', tonumber(remaining)} end
-if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return {'LINE_FULL'} end
+if tonumber(remaining) <= 0 then return refuse('SOLD_OUT') end
+if quantity > tonumber(remaining) then return refuse('INSUFFICIENT_STOCK', tonumber(remaining)) end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return refuse('LINE_FULL') end
 
 local entry = {'u', ARGV[1], 'k', ARGV[2], 'q', ARGV[3], 'n', ARGV[4], 't', now_ms}
 if has_key then

@@ -104,6 +104,7 @@ def _ask(sale_id: int, user_id: int, kind: Kind, quantity: int, key: str) -> lis
             rediskeys.mailbox(sale_id),
             rediskeys.awake(sale_id),
             rediskeys.idempotency(sale_id, user_id, key),
+            rediskeys.counts(sale_id),
         ],
         args=[
             user_id,

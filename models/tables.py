@@ -4,9 +4,11 @@ from models.database import Base
 from models.fraud import FraudRecord
 from models.ip_rule import IpRule
 from models.movement import StockMovement
+from models.operator_log import OperatorEntry
 from models.product import Category, Product
 from models.purchase import Purchase
 from models.receipts import Receipt
+from models.refusals import SaleRefusal
 from models.sale import FlashSale
 from models.series import BuyerMonth, ProductMonth, Series, SeriesMonth, SeriesReset, SeriesRun
 from models.standing import StandingVersion
@@ -21,10 +23,12 @@ __all__ = [
     "FlashSale",
     "FraudRecord",
     "IpRule",
+    "OperatorEntry",
     "Product",
     "ProductMonth",
     "Purchase",
     "Receipt",
+    "SaleRefusal",
     "Series",
     "SeriesMonth",
     "SeriesReset",

@@ -8,6 +8,7 @@ from models.fraud import prune_fraud_records
 from models.holds import expire_due_holds
 from models.ip_rule import prune_ip_rules
 from models.redisclient import redis_client
+from models.refusals import keep_refusals
 from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
 from models.series_plan import plan_series
 from models.series_resets import reset_months
@@ -67,9 +68,13 @@ def reset() -> int:
 
 @app.task(name=tasks.RECOUNT_AUDITS)
 def recount_audits() -> int:
-    """Recount the current sales; a disagreement is logged as an error and never mended."""
+    """Recount the current sales; a disagreement is logged as an error and never mended.
+
+    Refusals, which the gate counts in memory alone, are kept on the way.
+    """
     disagreements = 0
     for sale_id in current_sale_ids():
+        keep_refusals(sale_id)
         audit = audit_sale(sale_id)
         if not audit.agrees:
             disagreements += 1

@@ -9,9 +9,9 @@ from celery import bootsteps
 from celery.signals import setup_logging, task_postrun, task_prerun, worker_ready
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import rediskeys
+from models import heartbeats
 from models.logs import configure_logging
-from models.redisclient import REDIS_AWAY, redis_client
+from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
 from models.settle import settle_turn
 from worker.app import app
@@ -60,6 +60,9 @@ class Heartbeat(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         # Called again after every reconnect to the broker.
         self.stop(parent)
+        with suppress(*REDIS_AWAY):
+            # Names change only where somebody starts.
+            heartbeats.forget_silent_workers()
         self._beat(parent)
         self._timer_entry = parent.timer.call_repeatedly(HEARTBEAT_EVERY_SECONDS, self._beat, (parent,))
 
@@ -70,9 +73,7 @@ class Heartbeat(bootsteps.StartStopStep):
 
     def _beat(self, parent: Any) -> None:
         try:
-            key = rediskeys.worker_heartbeat(parent.hostname)
-            queues = ",".join(sorted(queue.name for queue in parent.task_consumer.queues))
-            redis_client().set(key, queues, ex=rediskeys.WORKER_HEARTBEAT_SECONDS)
+            heartbeats.beat(parent.hostname, sorted(queue.name for queue in parent.task_consumer.queues))
         except REDIS_AWAY:
             structlog.get_logger().warning("heartbeat.untold", worker=parent.hostname)
 

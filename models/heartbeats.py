@@ -1,0 +1,48 @@
+"""Heartbeats: which Celery workers are there, and when each was last heard of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from models import rediskeys
+from models.clock import now, to_ms
+from models.redisclient import redis_client
+
+# A worker that was silent for so long is forgotten: it was renamed, or its machine is gone.
+FORGOTTEN_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker, the queues that it takes from, and its last heartbeat by its own clock (ms since the epoch)."""
+
+    name: str
+    queues: tuple[str, ...]
+    seen_ms: int
+
+
+def beat(name: str, queues: Sequence[str]) -> None:
+    """Say that this worker is alive. Raises redis errors where Redis is away."""
+    said = ",".join(queues)
+    pipeline = redis_client().pipeline(transaction=False)
+    pipeline.set(rediskeys.worker_heartbeat(name), said, ex=rediskeys.WORKER_HEARTBEAT_SECONDS)
+    pipeline.hset(rediskeys.WORKERS, name, f"{to_ms(now())}:{said}")
+    pipeline.expire(rediskeys.WORKERS, rediskeys.WORKERS_SECONDS)
+    pipeline.execute()
+
+
+def parse_workers(fields: dict[str, str], now_ms: int) -> list[WorkerSeen]:
+    """The workers of the last hour by name, from the hash that `beat` writes."""
+    seen = []
+    for name, said in sorted(fields.items()):
+        at, _, queues = said.partition(":")
+        seen.append(WorkerSeen(name, tuple(queues.split(",")), int(at)))
+    return [worker for worker in seen if now_ms - worker.seen_ms < FORGOTTEN_MS]
+
+
+def forget_silent_workers() -> int:
+    """Remove the workers that are silent for good; returns how many."""
+    fields = cast(dict[str, str], redis_client().hgetall(rediskeys.WORKERS))
+    kept = {worker.name for worker in parse_workers(fields, to_ms(now()))}
+    gone: list[Any] = [name for name in fields if name not in kept]
+    return int(cast(int, redis_client().hdel(rediskeys.WORKERS, *gone))) if gone else 0

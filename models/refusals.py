@@ -1,0 +1,67 @@
+"""Refusals before the line, by their code: counted by the gate in Redis, and kept in PostgreSQL for the report.
+
+The gate counts in memory alone (models/gate.lua), so a count can begin anew: after a crash, or two days after its sale.
+Each count carries the moment that it began; what is kept is the highest number seen of each, and their sum is the
+sale's. Keeping may run twice, late, or out of order.
+"""
+
+from typing import cast
+
+from sqlalchemy import CheckConstraint, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models import rediskeys
+from models.database import Base, transaction
+from models.redisclient import redis_client
+
+SINCE = "since"
+
+
+class SaleRefusal(Base):
+    """How often a sale's gate said one code, in the count that began at `since_ms`."""
+
+    __tablename__ = "sale_refusals"
+    __table_args__ = (CheckConstraint("count >= 1", name="count_is_positive"),)
+
+    # No foreign key: nothing here may ever fail a sale, or wait for its row.
+    sale_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    since_ms: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+def count_in_redis(sale_id: int) -> dict[str, int]:
+    """Refusals of a sale by code, as far as Redis remembers. Raises redis errors where it is away."""
+    return parse_counts(cast(dict[str, str], redis_client().hgetall(rediskeys.counts(sale_id))))
+
+
+def parse_counts(fields: dict[str, str]) -> dict[str, int]:
+    return {code: int(count) for code, count in fields.items() if code != SINCE}
+
+
+def keep_refusals(sale_id: int) -> None:
+    """Copy a sale's running count to PostgreSQL. Raises what Redis or PostgreSQL raise when they are away."""
+    fields = cast(dict[str, str], redis_client().hgetall(rediskeys.counts(sale_id)))
+    counts = parse_counts(fields)
+    if not counts or SINCE not in fields:
+        return
+    rows = [
+        {"sale_id": sale_id, "since_ms": int(fields[SINCE]), "code": code, "count": count}
+        for code, count in sorted(counts.items())
+    ]
+    new = insert(SaleRefusal)
+    higher = func.greatest(SaleRefusal.count, new.excluded.count)
+    with transaction() as session:
+        session.execute(
+            new.on_conflict_do_update(index_elements=SaleRefusal.__table__.primary_key, set_={"count": higher}), rows
+        )
+
+
+def refusals_of(sale_id: int) -> dict[str, int]:
+    """Refusals of a sale by code, the most frequent first: all that were kept."""
+    total = func.sum(SaleRefusal.count)
+    query = select(SaleRefusal.code, total).where(SaleRefusal.sale_id == sale_id).group_by(SaleRefusal.code)
+    with transaction() as session:
+        rows = session.execute(query.order_by(total.desc(), SaleRefusal.code)).all()
+    return {code: int(count) for code, count in rows}
