@@ -120,6 +120,13 @@ def test_whoever_waits_for_an_outcome_goes_to_live(door: Door) -> None:
     assert door.room("POST", "/api/flash-sales/7/purchases", {"Prefer": "respond-async, wait=10"}) == "live"
 
 
+def test_calls_of_older_dialects_wait_without_saying_so_and_go_to_live(door: Door) -> None:
+    for path in ("/api/reserve", "/purchase", "/purchase-product", "/api/purchase-product"):
+        assert door.room("POST", path) == "live"
+    for path in ("/api/checkout", "/start-sale", "/api/purchase-products"):
+        assert door.room("POST", path) == "web"
+
+
 def test_sockets_go_to_live_with_their_upgrade_at_the_root_and_at_ws(door: Door) -> None:
     handshake = {"Upgrade": "websocket", "Connection": "Upgrade"}
     for path in ("/", "/ws"):

@@ -2,6 +2,7 @@
 
 import contextlib
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from models import holds, rediskeys, sales
+from models import holds, rediskeys, reservations, sales
 from models import settle as settling
 from models.audit import audit_sale
 from models.database import transaction
@@ -28,6 +29,7 @@ from models.sale_queries import get_sale
 from models.schedule import sweep_lines
 
 USERS = st.integers(1, 6)
+PRICE = Decimal("49.99")
 
 
 class CrashError(Exception):
@@ -41,7 +43,9 @@ class Store(RuleBasedStateMachine):
 
     @initialize(stock=st.integers(1, 12), per_user=st.none() | st.integers(1, 4))
     def open_a_sale(self, stock, per_user):
-        self.sale_id = type(self).make_sale(total_stock=stock, max_per_user=per_user, hold_seconds=600).id
+        sale = type(self).make_sale(total_stock=stock, max_per_user=per_user, hold_seconds=600)
+        self.sale_id, self.product_id = sale.id, sale.product_id
+        self.receipts: dict[tuple[int, str], list[int]] = {}
         self.accepted: dict[int, int] = {}
         self.outcomes: dict[int, tuple[int, str]] = {}
 
@@ -107,6 +111,24 @@ class Store(RuleBasedStateMachine):
         if held:
             hold = held[choice % len(held)]
             _try(end, self.sale_id, [hold.ticket], hold.user_id)
+
+    @rule(user=USERS, key=st.none() | st.sampled_from("xy"))
+    def check_out_the_product(self, user, key):
+        units = sum(hold.quantity for hold in self.rows(Status.RESERVED) if hold.user_id == user) or 1
+        total = PRICE * units
+        try:
+            bought = reservations.checkout_product(user, self.product_id, units, total, key=key)
+        except DomainError:
+            return
+        tickets = [record.ticket for record in bought]
+        assert all(record.user_id == user for record in bought)
+        if key:
+            assert self.receipts.setdefault((user, key), tickets) == tickets, "a key bought twice"
+
+    @rule(user=USERS)
+    def give_the_product_back(self, user):
+        _try(reservations.cancel_product, user, self.product_id)
+        assert not [hold for hold in self.rows(Status.RESERVED) if hold.user_id == user]
 
     @rule(choice=st.integers(0, 100))
     def a_hold_runs_out(self, choice):
