@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
 from sqlalchemy.orm import Session
 
 from models import holds
@@ -76,12 +76,18 @@ def product_status(product_id: int) -> ProductStatus:
 
 def _sale_query(product_id: int) -> Select[FlashSale]:
     is_open = FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE))
+    is_on = and_(FlashSale.starts_at <= func.now(), func.coalesce(FlashSale.ends_at > func.now(), true()))
     return (
         select(FlashSale)
         .where(FlashSale.product_id == product_id, FlashSale.archived_at.is_(None))
-        # At most one is open and not paused (a unique index holds that); it stands before every other.
+        # At most one is on and not paused (the database holds that); it stands before every other, the next run of its
+        # series included, which is open too.
         .order_by(
-            and_(is_open, ~FlashSale.paused).desc(), is_open.desc(), FlashSale.starts_at.desc(), FlashSale.id.desc()
+            and_(is_open, ~FlashSale.paused).desc(),
+            is_open.desc(),
+            is_on.desc(),
+            FlashSale.starts_at.desc(),
+            FlashSale.id.desc(),
         )
         .limit(1)
     )

@@ -5,13 +5,14 @@ from decimal import Decimal
 
 import pytest
 
-from models import sales, series_rules
+from models import holds, sales, series_rules
 from models.audit import audit_sale
 from models.database import transaction
 from models.errors import ConflictError, DomainError, InvalidError
 from models.gate import admit
 from models.product import Product
 from models.purchase import Kind, Purchase
+from models.reservations import product_status
 from models.restarts import restart_sale
 from models.sale_queries import get_sale
 from models.sale_rules import SaleNotFoundError
@@ -163,3 +164,32 @@ def test_a_restart_under_a_moved_clock_takes_the_time_it_is_told(make_series):
     new = get_sale(restart_sale(sales_of(series_id)[0].id, actor_id=None, now=utc(2027, 1, 10, 20)))
 
     assert (new.starts_at, new.ends_at) == (utc(2027, 1, 10, 20), utc(2027, 1, 11, 18))
+
+
+def test_who_names_the_product_gets_the_run_that_is_on_and_not_the_one_that_stands_ready(live_run, make_product):
+    product = make_product()
+    _, sale_id = live_run(product_id=product.id)
+
+    assert product_status(product.id).sale.id == sale_id
+
+
+def test_a_refund_opens_a_run_that_sold_out_again_though_the_next_one_stands_ready(live_run, sale_row):
+    _, sale_id = live_run(stock_per_run=1)
+    admit(sale_id, 1, Kind.PURCHASE, 1)
+    settle_turn(sale_id)
+    assert sale_row(sale_id).end_reason == "sold-out"
+
+    holds.refund(sale_id, 1, actor_id=9, reason="changed their mind")
+
+    assert sale_row(sale_id).state == "live"
+
+
+def test_a_refund_leaves_a_run_shut_whose_time_a_restart_has_taken(live_run, sale_row):
+    _, sale_id = live_run(stock_per_run=1)
+    admit(sale_id, 1, Kind.PURCHASE, 1)
+    settle_turn(sale_id)
+    restart_sale(sale_id, actor_id=None)
+
+    holds.refund(sale_id, 1, actor_id=9, reason="changed their mind")
+
+    assert (sale_row(sale_id).state, sale_row(sale_id).remaining) == ("ended", 1)
