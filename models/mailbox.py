@@ -29,14 +29,14 @@ def mark_awake(sale_id: int) -> bool:
 def read(sale_id: int, count: int) -> list[Request]:
     """The oldest `count` entries in ticket order, leftovers of an unfinished settle included."""
     entries = cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), count=count))
-    return [_parse(entry_id, fields) for entry_id, fields in entries]
+    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
 
 
 def find(sale_id: int, ticket: int) -> Request | None:
     """The waiting request with this ticket, or None."""
     entry_id = f"0-{ticket}"
     found = cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), min=entry_id, max=entry_id))
-    return _parse(*found[0]) if found else None
+    return parse_entry(*found[0]) if found else None
 
 
 def moved_to(sale_id: int, ticket: int, user_id: int) -> int | None:
@@ -53,12 +53,12 @@ def oldest_waits(sale_ids: list[int]) -> dict[int, int | None]:
     waits: dict[int, int | None] = {}
     for sale_id, entries in zip(sale_ids, pipeline.execute(), strict=True):
         if entries:
-            request = _parse(*entries[0])
+            request = parse_entry(*entries[0])
             waits[sale_id] = None if request.malformed else request.admitted_ms
     return waits
 
 
-def _parse(entry_id: str, fields: dict[str, str]) -> Request:
+def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
     """A request from its entry; what is no request keeps its ticket and is marked malformed."""
     ticket = int(entry_id.partition("-")[2])
     try:
