@@ -8,7 +8,8 @@ from flask import Flask, Response, g, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from models.clock import from_ms, to_iso
+from models.clock import from_ms, now, to_iso
+from models.settings import settings
 from web import cookies
 from web.auth import optional_user
 from web.pages.live import live_url
@@ -77,8 +78,11 @@ def csrf_input() -> Markup:
 
 
 def _known_to_templates() -> dict[str, Any]:
+    user = optional_user()
     return {
-        "user": optional_user(),
+        "user": user,
+        "session_seconds": settings().access_token_minutes * 60,
+        "session_left": max(0, int((user.expires_at - now()).total_seconds())) if user else 0,
         "csrf_input": csrf_input,
         "live_url": live_url(),
         "login_url": with_next("/login", here()),

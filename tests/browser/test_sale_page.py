@@ -1,0 +1,390 @@
+"""A whole sale, as its buyers see it in their browsers."""
+
+import json
+import re
+import signal
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import func, select
+
+from models.database import transaction
+from models.purchase import Purchase
+from models.sales import pause_sale, resume_sale
+from tests.pipeline.conftest import eventually
+
+OFFLINE = r"ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_ABORTED|WebSocket connection"
+
+
+def purchases_in(sale):
+    with transaction() as session:
+        return session.scalar(select(func.count()).select_from(Purchase).where(Purchase.sale_id == sale.id))
+
+
+def button(visitor, name):
+    return visitor.page.get_by_role("button", name=name, exact=True)
+
+
+def sees(visitor, words):
+    expect(visitor.page.get_by_text(words, exact=True)).to_be_visible()
+
+
+@pytest.fixture
+def worker_is_away(shop):
+    """The worker stops for the length of a test's block, so that a line forms."""
+    shop.signal("worker", signal.SIGSTOP)
+    yield lambda: shop.signal("worker", signal.SIGCONT)
+    shop.signal("worker", signal.SIGCONT)
+
+
+def test_two_buyers_meet_at_a_sale_of_one_unit_from_the_countdown_to_the_end(buyer, make_sale):
+    sale = make_sale(total_stock=1, opens_in=timedelta(seconds=8))
+    ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
+    for visitor in (ann, bo):
+        sees(visitor, "Starts in")
+        expect(visitor.page.get_by_role("timer").first).to_have_text(re.compile(r"^0:0\d$"))
+        sees(visitor, "1 left")
+
+    # Ann is ready before the start; her request goes in by itself.
+    button(ann, "Buy").click()
+    sees(ann, "Ready")
+
+    sees(ann, "Confirmed")
+    sees(bo, "Sold out")
+    sees(bo, "The sale is over")
+    expect(button(bo, "Buy")).to_be_hidden()
+    expect(ann.page.get_by_role("row", name="You")).to_be_visible()
+    assert purchases_in(sale) == 1
+
+
+def test_a_request_that_was_ready_goes_in_within_the_first_moments_of_a_sale(buyer, make_sale):
+    sale = make_sale(opens_in=timedelta(seconds=4))
+    ann = buyer(f"/sales/{sale.id}")
+
+    button(ann, "Buy").click()
+    sees(ann, "Confirmed")
+
+    with transaction() as session:
+        admitted = session.scalar(select(Purchase.admitted_at).where(Purchase.sale_id == sale.id))
+    late = admitted - sale.starts_at
+    # On a machine that the whole suite shares.
+    assert timedelta(0) <= late < timedelta(seconds=1), late
+
+
+def test_a_wrong_clock_of_the_client_changes_nothing(visit, buyer, make_sale):
+    sale = make_sale(opens_in=timedelta(seconds=6))
+    ann = buyer("/")
+    ann.page.clock.set_system_time("2011-03-04T05:06:07Z")
+    ann.open(f"/sales/{sale.id}")
+
+    assert ann.page.evaluate("new Date().getFullYear()") == 2011
+    expect(ann.page.get_by_role("timer").first).to_have_text(re.compile(r"^0:0\d$"))
+    sees(ann, "On sale now")
+
+
+def test_whoever_waits_sees_the_place_in_line_move(buyer, make_sale, worker_is_away):
+    sale = make_sale()
+    ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
+
+    button(ann, "Buy").click()
+    sees(ann, "You are next")
+    button(bo, "Buy").click()
+    sees(bo, "1 ahead of you")
+    worker_is_away()
+
+    sees(ann, "Confirmed")
+    sees(bo, "Confirmed")
+    sees(bo, "198 left")
+
+
+def test_a_double_click_buys_once(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+
+    button(ann, "Buy").dblclick()
+    sees(ann, "Confirmed")
+    sees(ann, "199 left")
+
+    assert purchases_in(sale) == 1
+
+
+def test_clicks_as_fast_as_a_machine_can_make_them_buy_once(buyer, make_sale, worker_is_away):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+
+    ann.page.evaluate(
+        "() => { const b = document.querySelector('[value=purchase]'); for (let i = 0; i < 20; i++) b.click(); }"
+    )
+    sees(ann, "In line")
+    worker_is_away()
+    sees(ann, "Confirmed")
+
+    assert purchases_in(sale) == 1
+
+
+def test_a_reload_in_the_middle_goes_on_with_the_same_request(buyer, make_sale, worker_is_away):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    button(ann, "Buy").click()
+    sees(ann, "You are next")
+
+    ann.page.reload()
+    sees(ann, "You are next")
+    worker_is_away()
+
+    sees(ann, "Confirmed")
+    assert purchases_in(sale) == 1
+    ann.page.reload()
+    sees(ann, "Confirmed")
+    assert ann.page.evaluate("sessionStorage.length") == 0
+    assert purchases_in(sale) == 1
+
+
+def test_a_reload_before_the_answer_came_sends_the_same_key_again(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    path = "**/api/flash-sales/*/purchases"
+    keys = []
+
+    def lose_the_answer(route):
+        keys.append(route.request.headers["idempotency-key"])
+        route.fetch()
+        route.abort()
+
+    ann.page.route(path, lose_the_answer)
+    button(ann, "Buy").click()
+    sees(ann, "No answer yet")
+    ann.page.unroute(path)
+    ann.page.on("request", lambda asked: keys.append(asked.headers.get("idempotency-key")))
+    ann.page.reload()
+
+    sees(ann, "Confirmed")
+    assert len(set(filter(None, keys))) == 1
+    assert purchases_in(sale) == 1
+    ann.is_allowed("ERR_FAILED")
+
+
+def test_a_hold_is_checked_out(buyer, make_sale, sale_row):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+
+    ann.page.get_by_label("Quantity").fill("2")
+    button(ann, "Reserve").click()
+    sees(ann, "Reserved")
+    sees(ann, "198 left")
+    button(ann, "Check out").click()
+
+    sees(ann, "Confirmed")
+    expect(ann.page.get_by_text("2 units for $99.98")).to_be_visible()
+    assert (sale_row(sale.id).sold, sale_row(sale.id).reserved) == (2, 0)
+
+
+def test_a_hold_is_given_back(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+
+    button(ann, "Reserve").click()
+    sees(ann, "199 left")
+    button(ann, "Cancel").click()
+
+    sees(ann, "Cancelled")
+    sees(ann, "200 left")
+
+
+def test_a_hold_expires_before_its_buyers_eyes_and_the_other_sees_the_unit_come_back(buyer, make_sale):
+    sale = make_sale(total_stock=1, hold_seconds=3)
+    ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
+
+    button(ann, "Reserve").click()
+    expect(ann.page.get_by_text("Held for you for 0:0")).to_be_visible()
+    sees(bo, "Sold out")
+
+    sees(ann, "Expired")
+    expect(button(ann, "Check out")).to_be_hidden()
+    sees(bo, "1 left")
+
+
+def test_the_holds_of_an_account_can_be_checked_out_and_given_back_there(buyer, make_sale):
+    sale, other = make_sale(title="Trail shoes"), make_sale(title="Road shoes")
+    ann = buyer(f"/sales/{sale.id}")
+    button(ann, "Reserve").click()
+    sees(ann, "Reserved")
+    ann.open(f"/sales/{other.id}")
+    button(ann, "Reserve").click()
+    sees(ann, "Reserved")
+
+    ann.page.get_by_role("link", name="Account").click()
+    ann.page.get_by_role("listitem").filter(has_text="Trail shoes").get_by_role("button", name="Check out").click()
+    ann.page.get_by_role("listitem").filter(has_text="Road shoes").get_by_role("button", name="Cancel").click()
+    sees(ann, "Cancelled")
+    ann.page.reload()
+
+    expect(ann.page.get_by_role("row", name=re.compile("Trail shoes Confirmed 1 \\$49.99"))).to_be_visible()
+    expect(ann.page.get_by_role("row", name=re.compile("Road shoes Cancelled"))).to_be_visible()
+
+
+def test_a_cut_network_is_said_and_what_happened_meanwhile_is_made_up_for(buyer, make_sale, worker_is_away):
+    sale = make_sale()
+    ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
+    button(ann, "Buy").click()
+    sees(ann, "You are next")
+
+    ann.context.set_offline(True)
+    expect(ann.page.get_by_text("No connection.")).to_be_visible()
+    worker_is_away()
+    button(bo, "Buy").click()
+    sees(bo, "Confirmed")
+    sees(ann, "In line")
+    ann.context.set_offline(False)
+
+    sees(ann, "Confirmed")
+    sees(ann, "198 left")
+    expect(ann.page.get_by_text("No connection.")).to_be_hidden()
+    ann.is_allowed(OFFLINE)
+
+
+def test_a_request_that_is_made_without_a_network_is_sent_when_it_is_back(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    sees(ann, "200 left")
+
+    ann.context.set_offline(True)
+    button(ann, "Buy").click()
+    sees(ann, "No answer yet")
+    ann.context.set_offline(False)
+
+    sees(ann, "Confirmed")
+    assert purchases_in(sale) == 1
+    ann.is_allowed(OFFLINE)
+
+
+def test_a_live_process_that_dies_and_comes_back_is_missed_for_a_moment(buyer, make_sale, shop):
+    sale = make_sale()
+    ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
+    for visitor in (ann, bo):
+        sees(visitor, "200 left")
+        visitor.page.wait_for_load_state("networkidle")
+
+    shop.stop_process("live")
+    expect(ann.page.locator("#connection")).to_be_visible()
+    button(bo, "Buy").click()
+    sees(bo, "Confirmed")
+    sees(ann, "199 left")
+    shop.start_process("live")
+
+    expect(ann.page.locator("#connection")).to_be_hidden(timeout=30_000)
+    button(ann, "Buy").click()
+    sees(bo, "198 left")
+    for visitor in (ann, bo):
+        visitor.is_allowed(r"WebSocket connection|ERR_CONNECTION_REFUSED")
+
+
+def test_without_websockets_everything_works_by_asking(buyer, make_sale, worker_is_away):
+    sale = make_sale()
+    ann, bo = buyer("/"), buyer(f"/sales/{sale.id}")
+    ann.context.add_init_script("delete window.WebSocket")
+    ann.open(f"/sales/{sale.id}")
+
+    button(ann, "Buy").click()
+    sees(ann, "You are next")
+    button(bo, "Buy").click()
+    sees(bo, "1 ahead of you")
+    worker_is_away()
+
+    sees(ann, "Confirmed")
+    sees(ann, "198 left")
+    button(ann, "Reserve").click()
+    sees(ann, "Reserved")
+    button(ann, "Check out").click()
+    expect(ann.page.get_by_text("Confirmed", exact=True)).to_have_count(2)
+
+
+def test_a_pause_is_seen_at_once(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    sees(ann, "On sale now")
+    ann.page.wait_for_load_state("networkidle")
+
+    pause_sale(sale.id)
+    expect(ann.page.get_by_text("Paused.")).to_be_visible(timeout=2_000)
+    expect(button(ann, "Buy")).to_be_disabled()
+    resume_sale(sale.id)
+
+    expect(ann.page.get_by_text("On sale now")).to_be_visible(timeout=2_000)
+    expect(button(ann, "Buy")).to_be_enabled()
+
+
+def test_more_than_one_buyer_may_have_is_refused_in_words(buyer, make_sale):
+    sale = make_sale(max_per_user=1)
+    ann = buyer(f"/sales/{sale.id}")
+
+    button(ann, "Buy").click()
+    sees(ann, "Confirmed")
+    expect(button(ann, "Buy")).to_be_enabled()
+    button(ann, "Buy").click()
+
+    expect(ann.page.get_by_text("That is more than one buyer may have.")).to_be_visible()
+    assert purchases_in(sale) == 2  # one of them rejected
+
+
+def test_a_session_that_ran_out_is_renewed_without_a_word(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    ann.context.clear_cookies(name="doorbuster_access")
+
+    button(ann, "Buy").click()
+
+    sees(ann, "Confirmed")
+    ann.is_allowed("401")
+
+
+def test_whoever_signs_up_comes_back_to_the_sale_and_buys(visit, make_sale):
+    sale = make_sale()
+    kim = visit()
+    page = kim.open(f"/sales/{sale.id}")
+
+    page.get_by_role("link", name="Buy").click()
+    page.get_by_role("link", name="Sign up").click()
+    page.get_by_label("Name").fill("Kim")
+    page.get_by_label("Email").fill(f"kim{sale.id}@shop.test")
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Sign up").click()
+    page.wait_for_url(f"**/sales/{sale.id}")
+    button(kim, "Buy").click()
+    sees(kim, "Confirmed")
+
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in")).to_be_visible()
+
+
+def test_the_list_of_sales_is_live(visit, buyer, make_sale):
+    sale = make_sale(title="Two of a kind", total_stock=2)
+    soon = make_sale(title="In a moment", opens_in=timedelta(seconds=5))
+    kim = visit()
+    page = kim.open("/")
+    card = page.get_by_role("listitem").filter(has_text="Two of a kind")
+    later = page.get_by_role("listitem").filter(has_text="In a moment")
+    expect(card).to_contain_text("2 left")
+    expect(later).to_contain_text("starts in 0:0")
+
+    ann = buyer(f"/sales/{sale.id}")
+    button(ann, "Buy").click()
+
+    expect(card).to_contain_text("1 left")
+    expect(later).to_contain_text("on sale now")
+    expect(later).to_contain_text("200 left")
+    assert soon.id
+
+
+def test_the_outcome_is_the_databases(buyer, make_sale):
+    """What the page shows as confirmed is confirmed: asked by the API, with the page's own cookie."""
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    button(ann, "Buy").click()
+    sees(ann, "Confirmed")
+
+    answer = json.loads(ann.context.request.get(f"{ann.shop.url}/api/users/me/purchases").text())
+
+    assert [purchase["status"] for purchase in answer["data"]] == ["confirmed"]
+    eventually(lambda: purchases_in(sale) == 1, "the purchase is there")
