@@ -37,16 +37,19 @@ def catalogue(connection):
 @pytest.fixture
 def from_models(servers):
     """The catalogue of a database made from the models alone."""
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    # Engines of its own: making a database takes longer than a statement of the shop may.
+    here = create_engine(engine().url, isolation_level="AUTOCOMMIT")
+    other = create_engine(engine().url.set(database="from_models"))
+    with here.connect() as connection:
         connection.execute(text("DROP DATABASE IF EXISTS from_models"))
         connection.execute(text("CREATE DATABASE from_models"))
-    other = create_engine(engine().url.set(database="from_models"))
     metadata.create_all(other)
     with other.connect() as connection:
         yield catalogue(connection)
     other.dispose()
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with here.connect() as connection:
         connection.execute(text("DROP DATABASE from_models"))
+    here.dispose()
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
