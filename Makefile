@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset test check lock buyers rush bench migrate postman install-local install-dev
+.PHONY: help run reset test check lock buyers rush bench migrate postman browser screenshots install-local install-dev
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PORT= LIVE_PORT= FLOWER_PORT= DATA_DIR=)
 	@exec $(VENV) -m ops
@@ -39,6 +39,16 @@ check: install-dev ## format, lint, types and import rules
 
 test: install-dev ## the whole suite, on servers of its own
 	$(VENV) -m pytest --numprocesses logical
+
+browser: ## install Debian's Chromium, which the tests of the pages use, unless it is there (as root)
+	@command -v chromium >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+			{ echo "doorbuster: there is no chromium: as root, apt-get install chromium" >&2; exit 1; }; \
+		apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; }
+
+screenshots: install-dev browser ## take the pictures in docs/screenshots anew
+	@$(VENV) -m ops.screenshots
 
 lock: install-dev ## compile the pinned requirements anew (needs uv)
 	@command -v uv >/dev/null || { echo "doorbuster: make lock needs uv: pip install uv" >&2; exit 1; }
