@@ -29,4 +29,6 @@ def bare_answer(record: PurchaseRecord, shape: Callable[[PurchaseRecord], dict[s
         return final_answer(record)
     response = json_response(shape(record), 201 if record.is_settled else 202)
     response.headers["Location"] = f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"
+    if not record.is_settled:
+        response.headers["Retry-After"] = "1"
     return response
