@@ -20,6 +20,9 @@ from web import (
 from web.auth import init_auth
 from web.body import init_bodies
 from web.cli import init_cli
+from web.desk import api as desk_api
+from web.desk import routes as desk
+from web.desk.home import init_desk
 from web.dialects import init_dialects
 from web.errors import init_errors, refuse_invalid
 from web.guard import init_guard
@@ -33,6 +36,7 @@ from web.pages.hooks import init_pages
 from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
+from web.trail import init_trail
 
 # The API, one blueprint a resource. A new one is added here, and nowhere else.
 API = (
@@ -46,10 +50,11 @@ API = (
     series.blueprint,
     ip_rules.blueprint,
     fraud.blueprint,
+    desk_api.blueprint,
 )
 
 # What people look at.
-PAGES = (buyers.blueprint, session.blueprint)
+PAGES = (buyers.blueprint, session.blueprint, *desk.PAGES)
 
 
 def create_app() -> OpenAPI:
@@ -78,9 +83,11 @@ def create_app() -> OpenAPI:
     init_cli(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)
+    init_trail(app)
     init_headers(app)
     init_guard(app)
     init_pages(app)
+    init_desk(app)
     init_limits(app)
     init_auth(app)
     init_bodies(app)

@@ -1,0 +1,138 @@
+"""Sales at the desk: found, made, changed, and each thing that an operator can do to one."""
+
+from typing import Any
+
+from flask import redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from web import sales as api
+from web import series as series_api
+from web.auth import admin_required
+from web.desk.acting import ROWS, act, ask, made_id, read_query
+from web.desk.forms import DeskForm, Input
+from web.desk.pages import Button, Table, desk_blueprint, go_to, link, numbered_pages, send, show_form, show_table, when
+from web.schemas_purchases import SalePath
+from web.schemas_sales import NewSaleBody, SaleListQuery, SalePatchBody
+
+blueprint = desk_blueprint("sales", "/sales")
+
+COMMON = (
+    Input("title", "Title", required=True),
+    Input("description", "Description", "long"),
+    Input("flashPrice", "Flash price", "price", "Below the product's own", required=True),
+    Input("totalStock", "Total stock", "number", "Units; raised at any time, lowered to what is sold and held"),
+    Input("startTime", "Starts (UTC)", "moment", required=True),
+    Input("endTime", "Ends (UTC)", "moment", "Empty: when it is sold out"),
+    Input("maxPerPurchase", "Most for one purchase", "number"),
+    Input("maxPerUser", "Most for one buyer", "number"),
+    Input("holdSeconds", "A hold lasts (seconds)", "number"),
+    Input("isFeatured", "Featured", "flag"),
+    Input("dedicated", "Settled by a worker of its own", "flag"),
+)
+NEW = (COMMON[0], Input("productId", "Product (its id)", required=True), *COMMON[1:])
+SEARCH = (
+    Input("searchTerm", "Title"),
+    Input("status", "Status", "choice", choices=[(name, name.capitalize()) for name in ("LIVE", "UPCOMING", "ENDED")]),
+    Input("productId", "Product"),
+)
+# What a button of the desk asks the API for.
+ACTIONS: dict[str, Any] = {
+    "pause": api.pause,
+    "resume": api.resume,
+    "end": api.end,
+    "cancel": api.cancel,
+    "wake": api.wake,
+    "archive": api.delete,
+}
+COLUMNS = ("Sale", "Status", "Starts", "Ends", "Stock", "Sold", "Held", "Left", "")
+
+
+@blueprint.get("")
+@admin_required
+def list_all() -> str:
+    answer = ask(api.list_all, query=read_query(SaleListQuery, limit=ROWS))
+    rows = [
+        (
+            link(f"/admin/sales/{sale['id']}", sale["title"]),
+            sale["status"].capitalize(),
+            when(sale["startTime"]),
+            when(sale["endTime"]),
+            *(str(sale[name]) for name in ("totalStock", "soldCount", "reservedCount", "remainingStock")),
+            link(f"/admin/sales/{sale['id']}/desk", "Desk"),
+        )
+        for sale in answer.data
+    ]
+    table = Table("Sales", COLUMNS, rows, SEARCH, ("New sale", "/admin/sales/new"), numbered_pages(answer))
+    return show_table(table)
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+@admin_required
+def new() -> AnyResponse:
+    form = DeskForm(NewSaleBody, NEW)
+    form.values["productId"] = request.args.get("productId", "")
+    if request.method == "POST" and (answer := send(form, api.create)):
+        return go_to(f"/admin/sales/{made_id(answer)}")
+    return show_form(form, "New sale", "Create")
+
+
+@blueprint.route("/<id:sale_id>", methods=["GET", "POST"])
+@admin_required
+def one(sale_id: int) -> AnyResponse:
+    path = SalePath(sale_id=sale_id)
+    sale = ask(api.show, path=path).data
+    form = DeskForm(SalePatchBody, COMMON, sale)
+    if request.method == "POST" and send(form, api.patch, path=path):
+        return go_to(f"/admin/sales/{sale_id}")
+    return show_form(form, sale["title"], "Save", "desk/sale.html", sale=sale, buttons=_buttons(sale))
+
+
+@blueprint.post("/<id:sale_id>/<any(pause,resume,end,cancel,wake,archive):action>")
+@admin_required
+def change(sale_id: int, action: str) -> AnyResponse:
+    act(ACTIONS[action], path=SalePath(sale_id=sale_id))
+    return go_to("/admin/sales" if action == "archive" else _back(sale_id))
+
+
+@blueprint.post("/<id:sale_id>/restart")
+@admin_required
+def restart(sale_id: int) -> AnyResponse:
+    answer = act(series_api.restart, path=SalePath(sale_id=sale_id))
+    return redirect(f"/admin/sales/{made_id(answer)}/desk", 303)
+
+
+@blueprint.post("/<id:sale_id>/restock")
+@admin_required
+def restock(sale_id: int) -> AnyResponse:
+    """The total stock alone, as it stands on the live desk."""
+    path = SalePath(sale_id=sale_id)
+    sale = ask(api.show, path=path).data
+    form = DeskForm(SalePatchBody, [each for each in COMMON if each.name == "totalStock"], sale)
+    if send(form, api.patch, path=path):
+        return go_to(_back(sale_id))
+    return show_form(form, f"Restock: {sale['title']}", "Restock")
+
+
+@blueprint.get("/<id:sale_id>/<any(pause,resume,end,cancel,wake,archive,restart,restock):action>")
+@admin_required
+def look_again(sale_id: int, action: str) -> AnyResponse:
+    """Whoever loads the address of a button that was refused sees the sale."""
+    return redirect(f"/admin/sales/{sale_id}", 303)
+
+
+def _back(sale_id: int) -> str:
+    """To the page of the sale that the button stood on."""
+    return f"/admin/sales/{sale_id}" + ("/desk" if request.args.get("from") == "desk" else "")
+
+
+def _buttons(sale: dict[str, Any]) -> list[Button]:
+    """What can be done to a sale as it stands. The rules decide, whatever is shown here."""
+    here = f"/admin/sales/{sale['id']}"
+    is_over, is_running = sale["state"] in ("ended", "cancelled"), sale["state"] == "live"
+    found = []
+    if not is_over:
+        found.append(Button("Pause", f"{here}/pause") if sale["isActive"] else Button("Resume", f"{here}/resume"))
+        found.append(Button("End", f"{here}/end") if is_running else Button("Cancel", f"{here}/cancel"))
+    if sale["status"] != "UPCOMING":
+        found += [Button("Restart", f"{here}/restart"), Button("Wake", f"{here}/wake")]
+    return [*found, Button("Take out of sight", f"{here}/archive")]
