@@ -21,12 +21,13 @@ migrate: install-local ## bring the database at DATABASE_URL, or of the running 
 buyers: install-local ## make buyers with their tokens in the running stack (COUNT= OUT=)
 	@$(VENV) -m ops.buyers $(if $(COUNT),--count '$(COUNT)') $(if $(OUT),--out '$(OUT)')
 
-rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QUANTITY= SALE=)
+rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QUANTITY= SALE= SALES= JSON=)
 	@$(VENV) -m ops.rush $(if $(BUYERS),--buyers '$(BUYERS)') $(if $(UNITS),--units '$(UNITS)') \
-		$(if $(QUANTITY),--quantity '$(QUANTITY)') $(if $(SALE),--sale '$(SALE)')
+		$(if $(QUANTITY),--quantity '$(QUANTITY)') $(if $(SALE),--sale '$(SALE)') $(if $(SALES),--sales '$(SALES)') \
+		$(if $(JSON),--json '$(JSON)')
 
-bench: install-local ## measure, each figure beside its baseline
-	@$(VENV) -m bench
+bench: install-local ## measure, each figure beside its baseline (ONLY=)
+	@$(VENV) -m bench $(ONLY)
 
 postman: install-local ## write docs/openapi.json and docs/postman from the code
 	@$(VENV) -m ops.documents
