@@ -3,6 +3,7 @@
 Each xdist worker starts a PostgreSQL and a Valkey of its own; a test that asks for `store` finds both empty.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ def servers() -> Iterator[Servers]:
         settings.cache_clear()
         command.upgrade(Config(toml_file=str(ROOT / "pyproject.toml")), "head")
         yield Servers(postgres, valkey)
+        # Threads that serve this process for its life, such as the reader of the news, outlive its servers.
+        logging.disable()
         engine().dispose()
         redis_client().close()
         gate_client().close()
