@@ -9,6 +9,7 @@ export class Refusal extends Error {
     this.status = status;
     this.code = body.code ?? "";
     this.data = body.data ?? null;
+    this.fields = body.errors ?? [];
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }

@@ -49,6 +49,7 @@ export class RequestList {
       this.#find(name)?.remove();
       return;
     }
+    const isNew = !this.#find(name);
     const card = this.#card(name);
     card.dataset.status = "queued";
     setText(card.querySelector("[data-title]"), words.title);
@@ -68,6 +69,10 @@ export class RequestList {
       card.append(made);
     } else if (!words.withdraw) {
       button?.remove();
+    }
+    if (isNew) {
+      // On a telephone it lies below the button.
+      card.scrollIntoView({ block: "nearest" });
     }
   }
 
