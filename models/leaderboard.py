@@ -17,13 +17,12 @@ LIMIT_MAX = 100
 # A page of a sale's confirmed purchases in ticket order, with their buyers as far as they are known.
 CHRONOLOGICAL = text("""
     SELECT bought.sale_id, bought.ticket, bought.user_id, bought.quantity, bought.admitted_at,
-           sale.product_id, buyer.name, buyer.email
+           (SELECT product_id FROM flash_sales WHERE id = bought.sale_id) AS product_id, buyer.name, buyer.email
     FROM (
       SELECT sale_id, ticket, user_id, quantity, admitted_at FROM purchases
       WHERE sale_id = :sale_id AND ticket > :after AND status = 'confirmed'
       ORDER BY ticket LIMIT :limit
     ) AS bought
-    JOIN flash_sales AS sale ON sale.id = bought.sale_id
     LEFT JOIN users AS buyer ON buyer.id = bought.user_id
     ORDER BY bought.ticket
 """)
@@ -31,13 +30,12 @@ CHRONOLOGICAL = text("""
 # The newest confirmed purchases of all sales, archived ones too: leaving those out would mean walking past them.
 LATEST = text("""
     SELECT bought.sale_id, bought.ticket, bought.user_id, bought.quantity, bought.admitted_at,
-           sale.product_id, buyer.name, buyer.email
+           (SELECT product_id FROM flash_sales WHERE id = bought.sale_id) AS product_id, buyer.name, buyer.email
     FROM (
       SELECT sale_id, ticket, user_id, quantity, admitted_at FROM purchases
       WHERE status = 'confirmed'
       ORDER BY admitted_at DESC, sale_id DESC, ticket DESC LIMIT :limit
     ) AS bought
-    JOIN flash_sales AS sale ON sale.id = bought.sale_id
     LEFT JOIN users AS buyer ON buyer.id = bought.user_id
     ORDER BY bought.admitted_at, bought.sale_id, bought.ticket
 """)
