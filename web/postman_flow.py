@@ -134,6 +134,8 @@ FLOW = (
     Step("leaderboardInOrderOfAdmission", "Who bought, as the admin sees it", 200, ADMIN),
     Step("leaderboardByUnits", "Who bought most", 200, CUSTOMER),
     Step("salesAudit", "The proof that the counts agree", 200),
+    Step("deskShowDesk", "The desk of the sale", 200, ADMIN),
+    Step("deskShowLog", "What operators did to the sale", 200, ADMIN, query={"subject": "sale:{{saleId}}"}),
     Step(
         "reservationsReserveInSale",
         "Hold a unit of the sale",

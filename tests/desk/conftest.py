@@ -1,13 +1,19 @@
 """The desk in a client that has an admin's cookies, over empty stores."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from models.accounts import create_account
+from models.tokens import issue_access_token
 from models.user import Role
-from tests.abuse.conftest import app, auth, client  # noqa: F401 - fixtures
+from tests.pipeline.conftest import eventually
 from web import cookies
+from web.app import create_app
+from web.limits import limiter
+from web.recorder import recorder
+from web.standing import standing_copy
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PASSWORD = "customer123"
@@ -54,21 +60,42 @@ def hidden_fields(text):
         is_ticked = attributes.get("type") != "checkbox" or " checked" in tag
         if "name" in attributes and is_ticked:
             found[attributes["name"]] = attributes.get("value", "")
-    for name, text_inside in re.findall(r'<textarea[^>]+name="([^"]+)"[^>]*>\n?(.*?)</textarea>', text, re.DOTALL):
-        found[name] = text_inside
-    return found
+    return found | dict(re.findall(r'<textarea[^>]+name="([^"]+)"[^>]*>\n?(.*?)</textarea>', text, re.DOTALL))
 
 
 @pytest.fixture
-def operator(app):  # noqa: F811
+def app(store) -> Iterator[object]:
+    app = create_app()
+    # An answer that is not as the document says it is, is an error.
+    app.validate_response = True
+    limiter._storage_dead = False
+    # The stores were emptied under this process's feet.
+    assert standing_copy().renew()
+    yield app
+    eventually(lambda: recorder().is_idle, "the records of this test are written")
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def auth():
+    """auth(user) -> the header that this user sends."""
+    return lambda user: {"Authorization": f"Bearer {issue_access_token(user.id, user.role)}"}
+
+
+@pytest.fixture
+def operator(app):
     return Browser(app, create_account("Olga", "olga@shop.test", PASSWORD, Role.ADMIN))
 
 
 @pytest.fixture
-def buyer(app):  # noqa: F811
+def buyer(app):
     return Browser(app, create_account("Kim", "kim@shop.test", PASSWORD, Role.CUSTOMER))
 
 
 @pytest.fixture
-def nobody(app):  # noqa: F811
+def nobody(app):
     return Browser(app)
