@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from models import mailbox, tasks
 from models.once import once
 from models.redisclient import REDIS_AWAY
+from models.settings import settings
 
 log = structlog.get_logger()
 
@@ -27,6 +28,8 @@ class Waker:
     def __init__(self) -> None:
         self._celery = Celery("doorbuster-web", set_as_current=False)
         self._celery.config_from_object("celeryconfig")
+        # The settings of now: celeryconfig was read when somebody first imported it.
+        self._celery.conf.update(broker_url=settings().celery_broker_url)
         self._waiting: queue.Queue[tuple[int, bool]] = queue.Queue(WAITING_MAX)
         threading.Thread(target=self._publish_for_ever, name="waker", daemon=True).start()
 

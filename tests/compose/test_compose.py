@@ -62,8 +62,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Service]:
 
 
 def table(**settings: Any) -> dict[str, Process]:
-    """The processes as ops/processes.py would run them inside a container."""
-    inside = Settings(_env_file=None, host=EVERYWHERE, port=8000, live_port=8001, flower_port=5555, **settings)
+    """The processes as ops/processes.py would run them inside a container, whatever this process's environment says."""
+    fixed = {"host": EVERYWHERE, "port": 8000, "live_port": 8001, "flower_port": 5555}
+    defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    inside = Settings(_env_file=None, **defaults | fixed | settings)
     return {process.name: process for process in (*application(inside), MIGRATE, POSTGRES, REDIS)}
 
 

@@ -1,5 +1,6 @@
 """The WebSocket with a real client over a real socket: join, the stock falls, sold out, the end; and coming back."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -116,17 +117,19 @@ def test_units_of_a_hold_that_ends_are_seen_to_come_back(live, make_sale, token_
     assert ("purchaseSettled", "cancelled") in [(name, data.get("status")) for name, data in heard]
 
 
-def test_a_thousand_changes_reach_a_client_as_a_few_updates_and_the_last_one_wins(live, make_sale):
+def test_changes_in_quick_succession_reach_a_client_as_a_few_updates_and_the_last_one_wins(live, make_sale):
     sale = make_sale(total_stock=1000)
     client = live.connect()
     client.send("joinFlashSale", flashSaleId=sale.id)
     client.hear_until("stockUpdate", availableUnits=1000)
 
+    began_at = time.monotonic()
     for buyer in range(1, 201):
         buy(sale.id, buyer)
 
     updates = [data for name, data in client.hear_until("stockUpdate", availableUnits=800) if name == "stockUpdate"]
-    assert len(updates) < 100
+    assert len(updates) <= 10 * (time.monotonic() - began_at) + 2
+    assert len(updates) < 200
     assert [data["seq"] for data in updates] == sorted(data["seq"] for data in updates)
 
 
