@@ -5,7 +5,12 @@ import { make, setHidden } from "./dom.js";
 import { count, time } from "./format.js";
 
 const SHOWN = 10;
-const EVERY_MS = 1_500;
+// Thousands may look on while a sale moves, and buying comes first: who bought themselves is shown at once, the others
+// within some seconds.
+const EVERY_MS = 8_000;
+const SOON_MS = 400;
+// The server's first page may be a second old.
+const ONCE_MORE_MS = 1_500;
 
 export class Leaderboard {
   #path;
@@ -20,13 +25,24 @@ export class Leaderboard {
     this.#nobody = document.querySelector("[data-nobody]");
   }
 
-  /** Something was bought, or may have been; asked for often, it is read at most every second and a half. */
+  /** Something was bought, or may have been. */
   refresh() {
-    if (!this.#table || this.#due) {
-      return;
-    }
     // Not every page at the same moment.
-    this.#due = setTimeout(() => this.#read(), EVERY_MS * (0.3 + Math.random() * 0.7));
+    this.#readWithin(EVERY_MS * (0.5 + Math.random() * 0.5));
+  }
+
+  /** This buyer has bought something. */
+  refreshSoon() {
+    clearTimeout(this.#due);
+    this.#due = 0;
+    this.#readWithin(SOON_MS);
+    setTimeout(() => this.#readWithin(0), SOON_MS + ONCE_MORE_MS);
+  }
+
+  #readWithin(milliseconds) {
+    if (this.#table && !this.#due) {
+      this.#due = setTimeout(() => this.#read(), milliseconds);
+    }
   }
 
   async #read() {

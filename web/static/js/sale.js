@@ -13,7 +13,8 @@ import { SaleState } from "./sale-state.js";
 
 // After an outcome: a second click that was meant for the first is not another purchase.
 const REST_MS = 1_000;
-const CLOCK_CHECK_MS = 30_000;
+// The page brought the server's time along, and clocks drift by some milliseconds in a minute at the worst.
+const CLOCK_CHECK_MS = 300_000;
 
 const page = pageData();
 const clock = new ServerClock(page.sale.serverTime);
@@ -64,6 +65,7 @@ function hear(event, data) {
     sale.take(data);
   } else if (event === "purchaseSettled") {
     takePurchase(data);
+    leaderboard.refreshSoon();
   } else {
     sale.hear(event, data);
   }
@@ -137,7 +139,7 @@ function showRequest(stage) {
     requests.showPending(null);
     if (stage.stage === "settled") {
       takePurchase(stage.purchase);
-      leaderboard.refresh();
+      leaderboard.refreshSoon();
     } else {
       setText(shown.notice, stage.code === "SOLD_OUT" ? "No units are left at this moment." : stage.message);
     }
@@ -186,8 +188,8 @@ page.purchases.toReversed().forEach(takePurchase);
 showSale();
 setInterval(showSale, 100);
 feed.start();
-leaderboard.refresh();
-checkClock();
+leaderboard.refreshSoon();
+setTimeout(checkClock, CLOCK_CHECK_MS * Math.random());
 if (page.userId) {
   buying.resume();
 }
