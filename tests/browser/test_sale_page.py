@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from models.database import transaction
 from models.purchase import Purchase
-from models.sales import pause_sale, resume_sale
+from models.sales import patch_sale, pause_sale, resume_sale
 from tests.pipeline.conftest import eventually
 
 OFFLINE = r"ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_ABORTED|WebSocket connection"
@@ -70,6 +70,35 @@ def test_a_request_that_was_ready_goes_in_within_the_first_moments_of_a_sale(buy
     late = admitted - sale.starts_at
     # On a machine that the whole suite shares.
     assert timedelta(0) <= late < timedelta(seconds=1), late
+
+
+def test_a_start_that_was_put_off_is_waited_for(buyer, make_sale, make_user):
+    sale = make_sale(opens_in=timedelta(seconds=6))
+    ann = buyer(f"/sales/{sale.id}")
+    button(ann, "Buy").click()
+    sees(ann, "Ready")
+
+    later = sale.starts_at + timedelta(seconds=5)
+    patch_sale(sale.id, {"starts_at": later}, actor_id=make_user(role="admin").id)
+
+    sees(ann, "Confirmed")
+    with transaction() as session:
+        assert session.scalar(select(Purchase.admitted_at).where(Purchase.sale_id == sale.id)) >= later
+    ann.is_allowed("409")
+
+
+def test_whoever_logged_out_in_another_tab_buys_nothing_in_this_one(buyer, make_sale):
+    sale = make_sale()
+    ann = buyer(f"/sales/{sale.id}")
+    other = ann.context.new_page()
+    other.goto(f"{ann.shop.url}/account")
+    other.get_by_role("button", name="Log out").click()
+    expect(other.get_by_role("link", name="Log in")).to_be_visible()
+
+    button(ann, "Buy").click()
+
+    expect(ann.page.get_by_role("link", name="Buy")).to_be_visible()
+    assert purchases_in(sale) == 0
 
 
 def test_a_wrong_clock_of_the_client_changes_nothing(visit, buyer, make_sale):

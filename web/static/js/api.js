@@ -76,6 +76,12 @@ async function send(method, path, { body, headers = {}, timeoutSeconds = TIMEOUT
   return { data: answer.data, meta: answer.meta, sentAt, receivedAt };
 }
 
+/** The id of whoever is logged in in this browser now, which another tab may have changed, or null. */
+export function sessionUser() {
+  const user = csrfToken().split(".")[0];
+  return user && user !== "0" ? user : null;
+}
+
 /** Read anew each time: logging in in another tab changes it. */
 function csrfToken() {
   const found = document.cookie.match(/(?:^|; )doorbuster_csrf=([^;]*)/);

@@ -140,6 +140,8 @@ export class Buying {
       this.#show({ stage: "unreachable", intent });
       await sleep(RETRY_OFFLINE_MS + Math.random() * RETRY_OFFLINE_MS);
     } else if (error instanceof Refusal && error.code === "NOT_STARTED") {
+      // Put off since the page was loaded, or a matter of milliseconds.
+      this.#sale.startsAt = Date.parse(error.data?.startsAt) || this.#sale.startsAt;
       await sleep(growing * (0.5 + Math.random()));
     } else if (error instanceof Refusal && (error.status === 429 || error.status >= 500)) {
       await sleep(error.retryAfterSeconds * 1000 * (1 + Math.random() / 2));

@@ -42,6 +42,8 @@ export class SaleState {
     } else if (event === "lineMoved") {
       this.settledThrough = data.settledThrough;
     } else if (event === "flashSaleStarted") {
+      // Brought forward, perhaps; at any rate it has begun.
+      this.startsAt = -Infinity;
       this.isOver = false;
       this.endReason = null;
     } else if (event === "flashSalePaused") {

@@ -1,6 +1,6 @@
 /** The page of one sale: its clock and stock, the button, and what came of it. */
 
-import { call, Refusal, Unreachable } from "./api.js";
+import { call, Refusal, sessionUser, Unreachable } from "./api.js";
 import { Buying } from "./buying.js";
 import { ServerClock } from "./clock.js";
 import { isResting, pageData, setHidden, setResting, setText } from "./dom.js";
@@ -34,6 +34,7 @@ const shown = {
 const buttons = shown.form ? [...shown.form.querySelectorAll("button")] : [];
 const requests = new RequestList(find("requests"), clock);
 let restUntil = 0;
+let isEndChecked = false;
 
 const feed = new Feed({
   url: document.body.dataset.liveUrl,
@@ -90,6 +91,11 @@ const PHASES = { upcoming: "Starts in", live: "On sale now", paused: "Paused. It
 function showSale() {
   const now = clock.now();
   const phase = sale.phase(now);
+  if (phase === "over" && !sale.isOver && !isEndChecked) {
+    // By the clock alone: the end may have been put off meanwhile.
+    isEndChecked = true;
+    setTimeout(lookAgain, 3_000 * Math.random());
+  }
   document.body.dataset.phase = phase;
   const ends = phase === "live" && sale.endsAt !== null;
   setText(shown.phase, ends ? "Ends in" : sale.endReason === "cancelled" ? "The sale was called off" : PHASES[phase]);
@@ -115,6 +121,11 @@ shown.form?.addEventListener("submit", (event) => {
   event.preventDefault();
   const button = event.submitter ?? buttons[0];
   if (isResting(button)) {
+    return;
+  }
+  if (sessionUser() !== page.userId) {
+    // Somebody else logged in, or this buyer out, in another tab: nobody buys for another by mistake.
+    location.reload();
     return;
   }
   setText(shown.notice, "");
@@ -171,7 +182,7 @@ function showPlace() {
 
 /* The server's clock, asked now and again. */
 
-async function checkClock() {
+async function lookAgain() {
   try {
     const answer = await call("GET", `/api/flash-sales/${sale.id}`);
     hear("sale", { ...answer.data, flashSaleId: sale.id, answer });
@@ -180,6 +191,10 @@ async function checkClock() {
       throw error;
     }
   }
+}
+
+async function checkClock() {
+  await lookAgain();
   setTimeout(checkClock, CLOCK_CHECK_MS * (0.8 + Math.random() * 0.4));
 }
 
