@@ -103,6 +103,7 @@ def _add_product(session: Session) -> None:
             name=PRODUCT_NAME,
             slug=PRODUCT_SLUG,
             description="The running shoe that everybody wants and few will get.",
+            images=["/static/shoe.svg"],
             price=PRICE,
             currency=CURRENCY,
             category=category or Category(name="Shoes", slug="shoes"),
