@@ -88,9 +88,7 @@ def test_old_dialects_are_logged_too(api, entries, make_product):
     answer = api("POST", "/start-sale", {"productId": str(make_product().id), "startTime": "2030-01-01T00:00:00Z"})
 
     assert answer.status_code == 201, answer.json
-    assert [each.action for each in entries()] == ["dialect_000_sales.start_sale"] or "start_sale" in entries()[
-        0
-    ].action
+    assert [each.action.rpartition(".")[2] for each in entries()] == ["start_sale"]
 
 
 def test_passwords_and_tokens_are_never_kept_and_long_text_is_cut():
