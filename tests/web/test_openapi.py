@@ -31,6 +31,19 @@ PUBLIC = {
 }
 PUBLIC_AT_THE_ROOT = {"GET /leaderboard"}
 OUTSIDE_THE_API = {"/", "/ws", "/healthz", "/readyz"}
+# What people look at: tests/web/test_pages.py.
+PAGES = {
+    "/",
+    "/sales/<id:sale_id>",
+    "/account",
+    "/login",
+    "/signup",
+    "/session/login",
+    "/session/signup",
+    "/session/logout",
+    "/session/refresh",
+    "/session/resume",
+}
 # web/dialects: what the documents of older systems name without a prefix.
 DIALECTS = {
     "/start-sale",
@@ -76,7 +89,7 @@ def test_nothing_but_health_pages_and_sockets_is_served_outside_of_the_api(app):
         if not rule.rule.startswith(("/api/", "/static/", "/admin")) and rule.rule != "/api"
     }
 
-    assert outside == OUTSIDE_THE_API | DIALECTS
+    assert outside == OUTSIDE_THE_API | DIALECTS | PAGES
 
 
 def test_the_document_shows_a_token_where_one_is_needed(document):
