@@ -5,12 +5,14 @@ import sys
 
 from rich.console import Console
 
-from bench import leaderboard, light_load
+from bench import fanout, leaderboard, light_load
 from bench.report import show, summary, write
 from bench.surroundings import surroundings
 from ops.errors import OpsError
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (light_load.BENCHMARK, leaderboard.BENCHMARK)}
+BENCHMARKS = {
+    benchmark.name: benchmark for benchmark in (light_load.BENCHMARK, leaderboard.BENCHMARK, fanout.BENCHMARK)
+}
 ROUNDS_DEFAULT = 7
 ROUNDS_MIN = 5
 
