@@ -11,12 +11,13 @@ HEIGHT = 180
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A bar of the histogram: where it stands, and what it says."""
+    """A bar of the histogram: where it stands, what stands under it, and what it says in full."""
 
     x: float
     y: float
     width: float
     height: float
+    mark: str
     label: str
     requests: int
 
@@ -47,7 +48,8 @@ def bars_of(report: Report) -> list[Column]:
             y=round(HEIGHT - bar.requests / most * HEIGHT, 1),
             width=round(width - 4, 1),
             height=round(bar.requests / most * HEIGHT, 1),
-            label=f"< {span_of(bar.up_to_ms)}" if bar.up_to_ms else "more",
+            mark=span_of(bar.up_to_ms) if bar.up_to_ms else "more",
+            label=f"less than {span_of(bar.up_to_ms)}" if bar.up_to_ms else "more",
             requests=bar.requests,
         )
         for position, bar in enumerate(bars)

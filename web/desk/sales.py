@@ -1,5 +1,6 @@
 """Sales at the desk: found, made, changed, and each thing that an operator can do to one."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import redirect, request
@@ -19,7 +20,7 @@ blueprint = desk_blueprint("sales", "/sales")
 COMMON = (
     Input("title", "Title", required=True),
     Input("description", "Description", "long"),
-    Input("flashPrice", "Flash price", "price", "Below the product's own", required=True),
+    Input("flashPrice", "Flash price", "price", "Below the product's own"),
     Input("totalStock", "Total stock", "number", "Units; raised at any time, lowered to what is sold and held"),
     Input("startTime", "Starts (UTC)", "moment", required=True),
     Input("endTime", "Ends (UTC)", "moment", "Empty: when it is sold out"),
@@ -29,7 +30,11 @@ COMMON = (
     Input("isFeatured", "Featured", "flag"),
     Input("dedicated", "Settled by a worker of its own", "flag"),
 )
-NEW = (COMMON[0], Input("productId", "Product (its id)", required=True), *COMMON[1:])
+NEW = (
+    COMMON[0],
+    Input("productId", "Product (its id)", required=True),
+    *(replace(each, required=True) if each.name == "flashPrice" else each for each in COMMON[1:]),
+)
 SEARCH = (
     Input("searchTerm", "Title"),
     Input("status", "Status", "choice", choices=[(name, name.capitalize()) for name in ("LIVE", "UPCOMING", "ENDED")]),
