@@ -57,9 +57,9 @@ def list_all() -> str:
         )
         for each in answer.data
     ]
-    return show_table(
-        Table("Products", COLUMNS, rows, SEARCH, ("New product", "/admin/products/new"), numbered_pages(answer))
-    )
+    table = Table("Products", COLUMNS, rows, SEARCH, ("New product", "/admin/products/new"), numbered_pages(answer))
+    table.about = link("/admin/categories/new", "New category")
+    return show_table(table)
 
 
 @blueprint.route("/products/new", methods=["GET", "POST"])

@@ -44,7 +44,7 @@ class Table:
     search: Sequence[Input] = ()
     new: tuple[str, str] | None = None
     pages: Sequence[tuple[str, str]] = ()
-    about: str = ""
+    about: Cell = ""
     values: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
