@@ -88,7 +88,7 @@ def run(rounds: int) -> Result:
 def _notes(size: str) -> tuple[str, ...]:
     return (
         f"pages of {PAGE} rows; each figure is the median of {CALLS_PER_ROUND} calls, in turns with the other pages",
-        "how much was bought in the sale that is asked about, and in others: the three rows of one page belong together",
+        "how much was bought in the sale that is asked about, and in others; the three rows of a page belong together",
         "amid equals: after three quarters of the buyers, half of whom have as many units as each other",
         "from the call to the rows, with the connection's check, BEGIN and COMMIT, without HTTP",
         "kept: in Redis; not kept: read from PostgreSQL and kept, which Redis writes to its disk",
