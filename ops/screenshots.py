@@ -40,6 +40,9 @@ PHONE = {"width": 390, "height": 844}
 WAIT_MS = 20_000
 SETTLE_SECONDS_MAX = 30
 SHOE = "/static/shoe.svg"
+# How many buy from one point of the desk's charts to the next.
+DESK_CROWDS = (1, 3, 6, 2, 9, 4, 5, 1)
+POINT_MS = 1_000
 CROWD = ("Mira", "Jonas", "Aiko", "Tariq", "Lena", "Owen", "Chidi")
 
 
@@ -162,6 +165,22 @@ def take(stage: Stage) -> None:
     _shoot_line(stage)
 
 
+def take_desk(stage: Stage) -> None:
+    """The operators' desk while people buy, and the report of the sale."""
+    for scheme in ("light", "dark"):
+        with _page(stage, scheme, DESK, "ada@shop.example") as page:
+            page.goto(f"{stage.shop.url}/admin/sales/{stage.live}/desk")
+            page.get_by_text("All is well").wait_for()
+            for crowd in DESK_CROWDS:
+                _let_buy(stage.live, crowd)
+                # A point of the charts, and the sweeper's turn to wake the line.
+                page.wait_for_timeout(POINT_MS)
+            page.locator("[data-number=waiting]:text-is('0')").wait_for()
+            _shoot(page, f"desk-{scheme}")
+            page.goto(f"{stage.shop.url}/admin/sales/{stage.live}/report")
+            _shoot(page, f"report-{scheme}")
+
+
 def _buy(stage: Stage, page: Page) -> None:
     """Whatever the buyer has already, a purchase and a hold more."""
     page.goto(f"{stage.shop.url}/sales/{stage.live}")
@@ -209,7 +228,7 @@ def _shoot(page: Page, name: str) -> None:
 
 
 # What every set of pictures is taken of; the operators' pages add theirs here.
-SETS: list[Callable[[Stage], None]] = [take]
+SETS: list[Callable[[Stage], None]] = [take, take_desk]
 
 
 def main() -> None:
