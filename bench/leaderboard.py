@@ -1,8 +1,10 @@
 """What a page of a leaderboard costs when few have bought, when millions have bought elsewhere, and when millions have
 bought here.
 
-The purchases are written by PostgreSQL itself, in bulk, into a server of their own; the pages are read by the functions
-that the shop reads them with. Every page is an index walk, so the rows of one page should stand close together.
+The purchases are written by PostgreSQL itself, in bulk, into two servers: one with few, one with millions. Each has a
+process that reads its pages, by the functions that the shop reads them with, and the two are asked in turns: whatever
+else this machine does meanwhile, it does to all rows alike. Every page is an index walk, so the rows of one page should
+stand close together.
 """
 
 import os
@@ -11,11 +13,15 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from typing import Any
 
 import psycopg
+import redis
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import TextClause
@@ -54,82 +60,80 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """How much has been bought when a sale's pages are read."""
+class Case:
+    """A sale whose pages are read: how much was bought in it, and in others."""
 
-    name: str
     sale_id: int
-    purchases: int
+    here: int
+    elsewhere: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.here:,} here, {self.elsewhere:,} elsewhere"
+
+
+FEW_BOUGHT = Case(SMALL, FEW, FEW)
+MANY_ELSEWHERE = Case(SMALL, FEW, MANY * 2)
+MANY_HERE = Case(BIG, MANY, MANY)
 
 
 def run(rounds: int) -> Result:
-    """Fill a server of its own step by step, and read the same pages after each step."""
-    measured: dict[str, list[float]] = {}
-    plans: list[str] = []
-    with _server() as (database, versions):
-        _make_shop(database)
-        _buy(database, SMALL, FEW)
-        _buy(database, FIRST_OTHER, FEW)
-        for stage in _stages(database):
-            for name, rounds_ms in _measure(stage, rounds).items():
-                measured[f"{name}: {stage.name}"] = rounds_ms
-            plans = _plans(stage)
-        size = database.execute("SELECT pg_size_pretty(pg_database_size(current_database()))").fetchone()
-    order = sorted(measured, key=lambda name: name.partition(":")[0])
-    return Result(
-        title="A page of a leaderboard, by how much was bought",
-        unit="milliseconds",
-        rows=[Row(name, tuple(measured[name])) for name in order],
-        notes=(*_notes(size[0] if size else "unknown size"), *plans),
-        servers=versions,
-    )
+    """Fill two servers, and read the same pages from both in turns."""
+    with _server(_buy_few) as few, _server(_buy_many) as many:
+        cases = {FEW_BOUGHT: few.reader, MANY_ELSEWHERE: many.reader, MANY_HERE: many.reader}
+        for case, reader in cases.items():
+            reader.submit(_warm_up, case).result()
+        measured: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            found = {case: cases[case].submit(_round, case).result() for case in random.sample(list(cases), len(cases))}
+            for case in cases:
+                for page, milliseconds in found[case].items():
+                    measured.setdefault(f"{page}: {case.name}", []).append(milliseconds)
+        plans = many.reader.submit(_plans, MANY_HERE).result()
+        order = sorted(measured, key=lambda name: name.partition(":")[0])
+        return Result(
+            title="A page of a leaderboard, by how much was bought",
+            unit="milliseconds",
+            rows=[Row(name, tuple(measured[name])) for name in order],
+            notes=(*_notes(many.size), *plans),
+            servers=many.versions,
+        )
 
 
 def _notes(size: str) -> tuple[str, ...]:
     return (
-        f"pages of {PAGE} rows; each figure is the median of {CALLS_PER_ROUND} calls, in turns with the other pages",
+        f"pages of {PAGE} rows; a round is the median of {CALLS_PER_ROUND} calls, in turns with the other pages",
+        "every round reads all three cases, in a new order, so that they share whatever else the machine does",
         "how much was bought in the sale that is asked about, and in others; the three rows of a page belong together",
         "amid equals: after three quarters of the buyers, half of whom have as many units as each other",
         "from the call to the rows, with the connection's check, BEGIN and COMMIT, without HTTP",
         "kept: in Redis; not kept: read from PostgreSQL and kept, which Redis writes to its disk",
         f"{USERS:,} users; purchases elsewhere are spread over {OTHER_SALES} sales",
-        f"PostgreSQL has 32 MB of buffers of its own, and a database of {size} at the end",
+        f"PostgreSQL has 32 MB of buffers of its own; the larger database is {size}",
     )
 
 
-def _stages(database: psycopg.Connection[Any]) -> Iterator[Stage]:
-    """Each after what it speaks of has been bought."""
-    yield Stage(f"{FEW:,} here, {FEW:,} elsewhere", SMALL, FEW)
-    for other in range(FIRST_OTHER + 1, FIRST_OTHER + 1 + OTHER_SALES):
-        _buy(database, other, MANY // OTHER_SALES)
-    _settle_down(database)
-    yield Stage(f"{FEW:,} here, {MANY:,} elsewhere", SMALL, FEW)
-    _buy(database, BIG, MANY)
-    _settle_down(database)
-    yield Stage(f"{MANY:,} here, {MANY:,} elsewhere", BIG, MANY)
-
-
-def _measure(stage: Stage, rounds: int) -> dict[str, list[float]]:
-    pages = _pages(stage)
-    for page in pages.values():
+def _warm_up(case: Case) -> None:
+    for page in _pages(case).values():
         for _ in range(WARM_UP_CALLS):
             page.read()
-    found: dict[str, list[float]] = {name: [] for name in pages}
-    for _ in range(rounds):
-        times: dict[str, list[float]] = {name: [] for name in pages}
-        for _ in range(CALLS_PER_ROUND):
-            for name in random.sample(list(pages), len(pages)):
-                pages[name].prepare()
-                started_at = time.perf_counter()
-                pages[name].read()
-                times[name].append((time.perf_counter() - started_at) * 1000)
-        for name, values in times.items():
-            found[name].append(statistics.median(values))
-    return found
 
 
-def _pages(stage: Stage) -> dict[str, Page]:
-    sale_id, middle = stage.sale_id, stage.purchases // 2
+def _round(case: Case) -> dict[str, float]:
+    """The median milliseconds of each page, read in turns with the others. Runs in a server's own process."""
+    pages = _pages(case)
+    times: dict[str, list[float]] = {name: [] for name in pages}
+    for _ in range(CALLS_PER_ROUND):
+        for name in random.sample(list(pages), len(pages)):
+            pages[name].prepare()
+            started_at = time.perf_counter()
+            pages[name].read()
+            times[name].append((time.perf_counter() - started_at) * 1000)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _pages(case: Case) -> dict[str, Page]:
+    sale_id, middle = case.sale_id, case.here // 2
     place = _place_among_equals(sale_id)
     return {
         "by admission, first page, kept": Page(lambda: first_page(sale_id), lambda: first_page(sale_id)),
@@ -144,6 +148,7 @@ def _pages(stage: Stage) -> dict[str, Page]:
     }
 
 
+@cache
 def _place_among_equals(sale_id: int) -> Place:
     """A place with three quarters of the buyers before it, amid all who have as much: found the slow way, once."""
     with psycopg.connect(settings().psycopg_url) as database:
@@ -156,16 +161,16 @@ def _place_among_equals(sale_id: int) -> Place:
     return Place(found[0], found[1], rank=1, position=1)
 
 
-def _plans(stage: Stage) -> list[str]:
-    place = _place_among_equals(stage.sale_id)
+def _plans(case: Case) -> list[str]:
+    place = _place_among_equals(case.sale_id)
     asked: dict[str, tuple[TextClause, dict[str, int]]] = {
         "by admission, from the middle": (
             CHRONOLOGICAL,
-            {"sale_id": stage.sale_id, "after": stage.purchases // 2, "limit": PAGE},
+            {"sale_id": case.sale_id, "after": case.here // 2, "limit": PAGE},
         ),
         "by totals, amid equals": (
             BY_TOTALS,
-            {"sale_id": stage.sale_id, "units": place.units, "first_ticket": place.first_ticket, "limit": PAGE},
+            {"sale_id": case.sale_id, "units": place.units, "first_ticket": place.first_ticket, "limit": PAGE},
         ),
         "the latest of all sales": (LATEST, {"limit": PAGE}),
     }
@@ -176,7 +181,7 @@ def _plans(stage: Stage) -> list[str]:
                 "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + _as_psycopg(statement), values
             )
             plan = "\n".join(f"  {line}" for (line,) in lines)
-        found.append(f"the plan of “{name}”, with {stage.name}:\n\n  ```\n{plan}\n  ```")
+        found.append(f"the plan of “{name}”, with {case.name}:\n\n  ```\n{plan}\n  ```")
     return found
 
 
@@ -196,7 +201,6 @@ def _make_shop(database: psycopg.Connection[Any]) -> None:
         "end_reason) SELECT 'Bench', 1, 'USD', 0, 0, now(), 600, 'ended', 'sold-out' FROM generate_series(1, %s)",
         (FIRST_OTHER + OTHER_SALES,),
     )
-    _settle_down(database)
 
 
 def _buy(database: psycopg.Connection[Any], sale_id: int, purchases: int) -> None:
@@ -220,24 +224,57 @@ def _settle_down(database: psycopg.Connection[Any]) -> None:
     database.execute("CHECKPOINT")
 
 
+def _buy_few(database: psycopg.Connection[Any]) -> None:
+    _buy(database, SMALL, FEW)
+    _buy(database, FIRST_OTHER, FEW)
+
+
+def _buy_many(database: psycopg.Connection[Any]) -> None:
+    _buy(database, SMALL, FEW)
+    _buy(database, BIG, MANY)
+    for other in range(FIRST_OTHER, FIRST_OTHER + OTHER_SALES):
+        _buy(database, other, MANY // OTHER_SALES)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A filled server, and the one process that reads from it."""
+
+    reader: ProcessPoolExecutor
+    versions: dict[str, str]
+    size: str
+
+
 @contextmanager
-def _server() -> Iterator[tuple[psycopg.Connection[Any], dict[str, str]]]:
-    """A migrated PostgreSQL and a Redis that the settings of this process point at."""
+def _server(fill: Callable[[psycopg.Connection[Any]], None]) -> Iterator[Server]:
+    """A migrated and filled PostgreSQL with a Redis beside it."""
     with embedded_postgres() as postgres, embedded_valkey() as valkey:
-        os.environ |= {
+        environment = {
             "DATABASE_URL": postgres.url,
             "REDIS_URL": valkey.url,
             "JWT_SECRET_KEY": secrets.token_urlsafe(48),
         }
-        settings.cache_clear()
+        _use(environment)
         command.upgrade(Config(toml_file=str(ROOT / "pyproject.toml")), "head")
         # Rows that are made here refer to what is there: nothing has to look for it.
         options = "-c session_replication_role=replica -c work_mem=256MB"
         with psycopg.connect(settings().psycopg_url, autocommit=True, options=options) as database:
+            _make_shop(database)
+            fill(database)
+            _settle_down(database)
             version = database.info.parameter_status("server_version") or "unknown"
-            about: dict[str, Any] = redis_client().info("server")  # type: ignore[assignment]
-            yield database, {"postgresql": version, "valkey": str(about.get("valkey_version", "unknown"))}
-        engine().dispose()
+            size = database.execute("SELECT pg_size_pretty(pg_database_size(current_database()))").fetchone()
+        with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
+            about = client.info("server")
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=_use, initargs=(environment,)) as reader:
+            versions = {"postgresql": version, "valkey": str(about.get("valkey_version", "unknown"))}
+            yield Server(reader, versions, size[0] if size else "unknown size")
+
+
+def _use(environment: dict[str, str]) -> None:
+    """Point the settings of this process at a server."""
+    os.environ |= environment
+    settings.cache_clear()
 
 
 BENCHMARK = Benchmark("leaderboard", f"a page of a leaderboard at {FEW:,} and at {MANY:,} purchases", run)
