@@ -32,6 +32,7 @@ from models.user import Role, User
 from ops.errors import OpsError
 from ops.throwaway import embedded_postgres, embedded_valkey
 from ops.throwaway_shop import ThrowawayShop, throwaway_shop
+from web.wake import waker
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "screenshots"
@@ -128,11 +129,11 @@ def _let_buy(sale_id: int, buyers: int) -> None:
             name = CROWD[number % len(CROWD)]
             user = User(name=name, email=f"{name.lower()}-{sale_id}-{secrets.token_hex(4)}@shop.example")
             session.add(user)
-        admit(sale_id, user.id, Kind.PURCHASE, 1 + number % 3)
+        if admit(sale_id, user.id, Kind.PURCHASE, 1 + number % 3).wake:
+            waker().wake(sale_id, dedicated=False)
 
 
 def _wait_until_settled(tickets: dict[int, int]) -> None:
-    """Nobody woke the lines, so the sweeper does."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
     while any(sale.settled_through < tickets[sale.sale_id] for sale in snapshots_of(list(tickets))):
         if time.monotonic() > deadline:
@@ -173,7 +174,7 @@ def take_desk(stage: Stage) -> None:
             page.get_by_text("All is well").wait_for()
             for crowd in DESK_CROWDS:
                 _let_buy(stage.live, crowd)
-                # A point of the charts, and the sweeper's turn to wake the line.
+                # A point of the charts.
                 page.wait_for_timeout(POINT_MS)
             page.locator("[data-number=waiting]:text-is('0')").wait_for()
             _shoot(page, f"desk-{scheme}")

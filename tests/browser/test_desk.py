@@ -75,7 +75,7 @@ def test_the_desk_moves_with_the_sale_and_says_that_all_is_well(operator, make_s
     expect(number(olga, "settled")).to_have_text("20")
     expect(number(olga, "p50")).to_have_text(re.compile(r"\d"))
     expect(number(olga, "audit")).to_have_text("agrees")
-    expect(olga.page.locator('[data-chart="accepted"] [data-most]')).to_have_text(re.compile("at most [1-9]"))
+    expect(olga.page.locator('[data-chart="accepted"] [data-most]')).to_have_text(re.compile("max [1-9]"))
     assert olga.page.locator('[data-chart="accepted"] polyline').get_attribute("points")
 
 

@@ -46,7 +46,7 @@ export class Chart {
     find(".stroke").setAttribute("points", points.join(" "));
     find(".area").setAttribute("points", `${start + 1},${HEIGHT} ${points.join(" ")} ${POINTS},${HEIGHT}`);
     find("[data-rate]").textContent = shown(value);
-    find("[data-most]").textContent = `at most ${shown(Math.max(...this.#values))}`;
+    find("[data-most]").textContent = `max ${shown(Math.max(...this.#values))}`;
   }
 }
 
