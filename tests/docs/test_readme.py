@@ -136,6 +136,8 @@ def test_the_order_of_the_page_is_the_order_of_a_newcomers_questions() -> None:
         "The rush",
         "Two commands",
         "A walk with curl",
+        "What it looks like",
+        "What else it does",
         "Architecture on one screen",
         "Settings",
         "Operating",
