@@ -39,7 +39,7 @@ check: install-dev ## format, lint, types and import rules
 	.venv/bin/lint-imports
 
 test: install-dev ## the whole suite, on servers of its own
-	$(VENV) -m pytest --numprocesses logical
+	$(VENV) -m pytest --numprocesses logical --dist loadfile
 
 browser: ## install Debian's Chromium, which the tests of the pages use, unless it is there (as root)
 	@command -v chromium >/dev/null || { \

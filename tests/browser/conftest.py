@@ -45,7 +45,8 @@ def chromium() -> str:
     pytest.skip(words)
 
 
-@pytest.fixture(scope="session")
+# Of a module: while Playwright is there, its event loop is this thread's, and no other test can run one.
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     # Chromium's sandbox refuses to be started by root, as it is in a container.
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]

@@ -99,6 +99,7 @@ def test_whoever_logged_out_in_another_tab_buys_nothing_in_this_one(buyer, make_
 
     expect(ann.page.get_by_role("link", name="Buy")).to_be_visible()
     assert purchases_in(sale) == 0
+    ann.is_allowed("401")
 
 
 def test_a_wrong_clock_of_the_client_changes_nothing(visit, buyer, make_sale):

@@ -126,7 +126,7 @@ def test_the_image_has_its_migrations(image: Path) -> None:
     assert "script_location" in (image / "pyproject.toml").read_text()
 
 
-def test_a_process_that_says_nothing_is_not_well(servers: object) -> None:
+def test_a_process_that_says_nothing_is_not_well(store: object) -> None:
     assert "not there" in (health(["worker", "nobody"]) or "")
     assert "not there" in (health(["beat"]) or "")
 
