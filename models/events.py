@@ -12,6 +12,7 @@ from typing import Any, cast
 import orjson
 
 from models import rediskeys
+from models.clock import from_ms, to_iso
 from models.redisclient import redis_client
 from models.sale import SaleState
 from models.snapshot import SaleSnapshot
@@ -35,7 +36,9 @@ def between(before: SaleSnapshot, after: SaleSnapshot) -> list[SaleEvent]:
 
 def _between(before: SaleSnapshot, after: SaleSnapshot) -> Iterator[SaleEvent]:
     sale_id = str(after.sale_id)
-    over = (SaleState.ENDED, SaleState.CANCELLED)
+    # The end of a sale that is over was its end, however it came: nobody waits for it any more.
+    if times_of(after) != times_of(before) and not after.is_over:
+        yield SaleEvent("flashSaleMoved", {"flashSaleId": sale_id, **times_of(after), "seq": after.revision})
     opened = before.state != SaleState.LIVE and (
         after.state == SaleState.LIVE or (before.state == SaleState.SCHEDULED and after.sold + after.reserved > 0)
     )
@@ -51,8 +54,14 @@ def _between(before: SaleSnapshot, after: SaleSnapshot) -> Iterator[SaleEvent]:
             "lineMoved",
             {"flashSaleId": sale_id, "settledThrough": after.settled_through, "seq": after.revision},
         )
-    if after.state in over and before.state not in over:
+    if after.is_over and not before.is_over:
         yield SaleEvent("flashSaleEnded", {"flashSaleId": sale_id, "reason": after.end_reason, "seq": after.revision})
+
+
+def times_of(sale: SaleSnapshot) -> dict[str, str | None]:
+    """When a sale starts and ends, ISO 8601 in UTC; without an end it goes on until it is sold out."""
+    ends_at = None if sale.ends_ms is None else to_iso(from_ms(sale.ends_ms))
+    return {"startsAt": to_iso(from_ms(sale.starts_ms)), "endsAt": ends_at}
 
 
 def stock_update(sale: SaleSnapshot) -> SaleEvent:

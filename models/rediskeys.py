@@ -15,6 +15,7 @@ may touch them together.
 | `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
 | `revoked:<jti>` | string | web | web | until the token would have expired |
+| `generation:<user>` | string: tokens before it are refused | web, chores | web | `refresh_token_days` |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `workers` | hash name -> `<ms>:<queues>` | worker | desk | a day after the last heartbeat |
 | `heartbeat:beat` | string | chores | web | 15 s |
@@ -88,6 +89,10 @@ def sale_of_news(channel: str) -> int:
 
 def revoked(jti: str) -> str:
     return f"revoked:{jti}"
+
+
+def generation(user_id: int) -> str:
+    return f"generation:{user_id}"
 
 
 def worker_heartbeat(name: str) -> str:

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
 
     # Accounts.
     jwt_secret_key: str = Field(default="", description="at least 32 bytes; signs the tokens")
+    jwt_previous_keys: Words = Field(default=(), description="keys that signed before, and whose tokens are still good")
     access_token_minutes: int = Field(default=15, ge=1, le=1440)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     allow_admin_signup: bool = False
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
             return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "jwt_previous_keys", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -128,6 +129,8 @@ class Settings(BaseSettings):
                 raise ValueError("JWT_SECRET_KEY must be set in production")
         if self.jwt_secret_key and len(self.jwt_secret_key.encode()) < JWT_KEY_BYTES_MIN:
             raise ValueError(f"JWT_SECRET_KEY must have at least {JWT_KEY_BYTES_MIN} bytes")
+        if any(len(key.encode()) < JWT_KEY_BYTES_MIN for key in self.jwt_previous_keys):
+            raise ValueError(f"Every one of JWT_PREVIOUS_KEYS must have at least {JWT_KEY_BYTES_MIN} bytes")
         return self
 
     @property

@@ -23,6 +23,7 @@ class TicketHolder:
     user_id: int
     role: str
     jti: str
+    generation: int
     expires_ms: int
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, RowId
@@ -23,6 +23,7 @@ class User(Base):
         CheckConstraint("email = lower(email) AND length(email) BETWEEN 3 AND 254", name="email_is_normal"),
         CheckConstraint("length(name) BETWEEN 1 AND 100", name="name_has_a_length"),
         CheckConstraint("role IN ('customer', 'admin')", name="role_is_known"),
+        Index(None, "tokens_refused_at", postgresql_where=text("tokens_refused_at IS NOT NULL")),
     )
 
     id: Mapped[RowId]
@@ -32,6 +33,9 @@ class User(Base):
     password_hash: Mapped[str | None]
     role: Mapped[str] = mapped_column(server_default=Role.CUSTOMER)
     blocked_at: Mapped[datetime | None]
+    # Every token names the generation that it was issued in; those of an earlier one are refused, whatever their time.
+    token_generation: Mapped[int] = mapped_column(Integer, server_default="0")
+    tokens_refused_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
 
     @property

@@ -132,13 +132,13 @@ def list_users(query: UsersQuery) -> Response:
 def create_socket_ticket() -> Response:
     """Get a one-time ticket to open the WebSocket with, where no header can be sent"""
     who = current_user()
-    holder = socket_tickets.TicketHolder(who.user_id, who.role, who.jti, to_ms(who.expires_at))
+    holder = socket_tickets.TicketHolder(who.user_id, who.role, who.jti, who.generation, to_ms(who.expires_at))
     data = {"ticket": socket_tickets.issue(holder), "expiresIn": SOCKET_TICKET_SECONDS}
     return ok(data, "Ticket created successfully", status=201)
 
 
 def _session_json(user: User) -> dict[str, Any]:
-    issued = tokens.issue_tokens(user.id, user.role)
+    issued = tokens.issue_tokens(user.id, user.role, user.token_generation)
     return {
         "accessToken": issued.access_token,
         "refreshToken": issued.refresh_token,

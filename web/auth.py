@@ -12,9 +12,8 @@ same marks (web/openapi.py).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import structlog
@@ -24,11 +23,12 @@ from flask_jwt_extended.exceptions import JWTExtendedException, WrongTokenError
 from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
 
 from models import socket_tickets, tokens
-from models.clock import EPOCH, from_ms, now
+from models.clock import from_ms
 from models.errors import DomainError, FieldError, ForbiddenError, UnavailableError
 from models.redisclient import REDIS_AWAY
 from models.revocations import is_revoked
 from models.settings import settings
+from models.signing import key_named
 from models.tokens import issue_access_token
 from models.user import Role
 from web.cookies import access_cookie, check_csrf
@@ -52,9 +52,6 @@ __all__ = [
 log = structlog.get_logger()
 View = TypeVar("View", bound=Callable[..., Any])
 
-LEEWAY = timedelta(seconds=tokens.LEEWAY_SECONDS)
-# About half a kilobyte each.
-TOKENS_REMEMBERED_MAX = 8_192
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -73,6 +70,7 @@ class Identity:
     user_id: int
     role: str
     jti: str
+    generation: int
     expires_at: datetime
 
     @property
@@ -141,7 +139,12 @@ def init_auth(app: Flask) -> None:
         JWT_DECODE_AUDIENCE=tokens.AUDIENCE,
         JWT_DECODE_LEEWAY=tokens.LEEWAY_SECONDS,
     )
-    JWTManager(app)
+    manager = JWTManager(app)
+
+    @manager.decode_key_loader
+    def key_of(header: dict[str, Any], _payload: dict[str, Any]) -> str:
+        return key_named(header.get("kid"))
+
     app.before_request(_authenticate)
 
 
@@ -169,7 +172,7 @@ def identity_of_token(token: str, *, refresh: bool = False) -> Identity:
     Raises UnauthorizedError, and redis errors where Redis is away: then nobody knows whether it was revoked.
     """
     identity = _verify(token, tokens.REFRESH if refresh else tokens.ACCESS)
-    if is_revoked(identity.jti):
+    if is_revoked(identity.jti, identity.user_id, identity.generation):
         raise TokenRevokedError
     return identity
 
@@ -182,9 +185,9 @@ def redeem_ticket(ticket: str) -> Identity:
     holder = socket_tickets.redeem(ticket)
     if holder is None:
         raise UnauthorizedError("The ticket is not valid, or was used")
-    if is_revoked(holder.jti):
+    if is_revoked(holder.jti, holder.user_id, holder.generation):
         raise TokenRevokedError
-    return Identity(holder.user_id, holder.role, holder.jti, from_ms(holder.expires_ms))
+    return Identity(holder.user_id, holder.role, holder.jti, holder.generation, from_ms(holder.expires_ms))
 
 
 def _authenticate() -> None:
@@ -213,7 +216,7 @@ def _refuse_customers(identity: Identity) -> None:
 def _refuse_revoked(identity: Identity) -> None:
     """docs/decisions/0004-revocation-when-redis-is-away.md: while nobody can know, reading goes on, writing waits."""
     try:
-        revoked = is_revoked(identity.jti)
+        revoked = is_revoked(identity.jti, identity.user_id, identity.generation)
     except REDIS_AWAY as error:
         if request.method not in SAFE_METHODS:
             raise UnavailableError("Tokens cannot be checked at this moment", code="TOKEN_CHECK_UNAVAILABLE") from error
@@ -256,7 +259,7 @@ def _bearer_token() -> str:
 def _verify(token: str, kind: str) -> Identity:
     """Whoever a token of this kind was given to. Raises UnauthorizedError, however the token is wrong."""
     try:
-        identity = _decode(token, kind)
+        claims = tokens.read_quickly(token, kind) or _read(token, kind)
     except ExpiredSignatureError as error:
         raise TokenExpiredError from error
     except (InvalidTokenError, JWTExtendedException, LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -264,23 +267,12 @@ def _verify(token: str, kind: str) -> Identity:
     except RecursionError as error:
         # A forged token's claims are parsed before its signature is known to be wrong, however deep they nest.
         raise UnauthorizedError from error
-    if identity.expires_at + LEEWAY <= now():
-        raise TokenExpiredError
-    return identity
+    return Identity(claims.user_id, claims.role, claims.jti, claims.generation, claims.expires_at)
 
 
-@lru_cache(maxsize=TOKENS_REMEMBERED_MAX)
-def _decode(token: str, kind: str) -> Identity:
-    """A token whose signature was found right stays right: a buyer who asks again is not computed again.
-
-    What is wrong raises and is not remembered; that a token is over, or was revoked, is asked about every time.
-    """
+def _read(token: str, kind: str) -> tokens.Claims:
+    """What a token says, by the library. Raises its errors, and what a claim of the wrong shape raises."""
     claims = decode_token(token)
     if claims["type"] != kind:
         raise WrongTokenError(f"an {kind} token is needed")
-    return Identity(
-        user_id=int(claims["sub"]),
-        role=str(claims["role"]),
-        jti=str(claims["jti"]),
-        expires_at=EPOCH + timedelta(seconds=claims["exp"]),
-    )
+    return tokens.claims_of(claims)

@@ -10,7 +10,6 @@ Prevention Cheat Sheet, "Signed Double-Submit Cookie"). It is signed for one use
 elsewhere is of no use.
 """
 
-import hashlib
 import hmac
 import secrets
 from datetime import timedelta
@@ -21,6 +20,7 @@ from werkzeug.wrappers import Response
 from models import tokens
 from models.errors import ForbiddenError
 from models.settings import settings
+from models.signing import is_sealed, seal
 from models.user import User
 
 ACCESS = "doorbuster_access"
@@ -83,7 +83,7 @@ def begin_session(response: Response, user: User) -> None:
     """Log a browser in."""
     days = timedelta(days=settings().refresh_token_days)
     secure = settings().cookies_are_secure
-    token = tokens.issue_refresh_token(user.id, user.role)
+    token = tokens.issue_refresh_token(user.id, user.role, generation=user.token_generation)
     response.set_cookie(REFRESH, token, max_age=days, path=REFRESH_PATH, httponly=True, samesite="Lax", secure=secure)
     response.set_cookie(CSRF, _new_token(user.id), max_age=days, samesite="Lax", secure=secure)
     renew_access(response, user)
@@ -93,7 +93,7 @@ def renew_access(response: Response, user: User) -> None:
     """Give a browser that is logged in its next access token."""
     response.set_cookie(
         ACCESS,
-        tokens.issue_access_token(user.id, user.role),
+        tokens.issue_access_token(user.id, user.role, generation=user.token_generation),
         max_age=timedelta(minutes=settings().access_token_minutes),
         httponly=True,
         samesite="Lax",
@@ -112,17 +112,15 @@ def end_session(response: Response) -> None:
 
 def _new_token(user_id: int) -> str:
     nonce = secrets.token_urlsafe(18)
-    return f"{user_id}.{nonce}.{_signature(user_id, nonce)}"
+    return f"{user_id}.{nonce}.{seal(_said(user_id, nonce))}"
 
 
 def _is_signed(token: str, user_id: int) -> bool:
     parts = token.split(".")
     if len(parts) != PARTS or parts[0] != str(user_id):
         return False
-    return hmac.compare_digest(parts[2].encode(), _signature(user_id, parts[1]).encode())
+    return is_sealed(_said(user_id, parts[1]), parts[2])
 
 
-def _signature(user_id: int, nonce: str) -> str:
-    # The label keeps this use of the key apart from the signing of tokens.
-    said = f"csrf:{user_id}:{nonce}".encode()
-    return hmac.new(settings().jwt_secret_key.encode(), said, hashlib.sha256).hexdigest()
+def _said(user_id: int, nonce: str) -> str:
+    return f"csrf:{user_id}:{nonce}"

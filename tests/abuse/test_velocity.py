@@ -300,7 +300,7 @@ class TestWithoutRedis:
         asked = []
         monkeypatch.setattr("web.purchases.admit", lambda *a, **k: asked.append(a))
         # Whether the token was revoked is asked first, and answers 503 by itself: as if Redis died right after it.
-        monkeypatch.setattr("web.auth.is_revoked", lambda jti: False)
+        monkeypatch.setattr("web.auth.is_revoked", lambda jti, user_id, generation: False)
 
         answer = client.post("/api/flash-sales/1/purchases", json={}, headers=self.header)
 

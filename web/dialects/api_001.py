@@ -162,7 +162,7 @@ def sign_up(body: SignUpBody) -> Response:
 def sign_in(body: LoginBody) -> Response:
     """Get an access token; there is no refresh token in this dialect."""
     user = accounts.log_in(body.email, body.password)
-    token = tokens.issue_access_token(user.id, user.role)
+    token = tokens.issue_access_token(user.id, user.role, generation=user.token_generation)
     shown = {"name": user.name, "email": user.email, "role": user.role}
     return json_response({"user": shown, "accessToken": token})
 
