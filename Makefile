@@ -32,11 +32,13 @@ bench: install-local ## measure, each figure beside its baseline (ONLY=)
 postman: install-local ## write docs/openapi.json and docs/postman from the code
 	@$(VENV) -m ops.documents
 
-check: install-dev ## format, lint, types and import rules
+check: install-dev ## format, lint, types, import rules, weak spots and known vulnerabilities
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
 	.venv/bin/lint-imports
+	$(VENV) -m bandit --quiet --configfile pyproject.toml --recursive models web worker ops migrations celeryconfig.py wsgi.py
+	@$(VENV) -m ops.audit
 
 test: install-dev ## the whole suite, on servers of its own
 	$(VENV) -m pytest --numprocesses logical --dist loadfile

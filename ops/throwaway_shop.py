@@ -87,7 +87,7 @@ class ThrowawayShop:
         addresses = [f"{self.url}/readyz", f"http://{LOOPBACK}:{self.live_port}/healthz"]
         while addresses:
             try:
-                with urllib.request.urlopen(addresses[0], timeout=5):  # noqa: S310 - our own address
+                with urllib.request.urlopen(addresses[0], timeout=5):  # noqa: S310 # nosec B310 # our own address
                     addresses.pop(0)
             except (urllib.error.URLError, OSError) as why:
                 if time.monotonic() > end:
