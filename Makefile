@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset test check lock buyers rush bench migrate postman browser screenshots install-local install-dev
+.PHONY: help run reset test check lock buyers rush bench migrate postman browser wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -26,8 +26,8 @@ rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QU
 		$(if $(QUANTITY),--quantity '$(QUANTITY)') $(if $(SALE),--sale '$(SALE)') $(if $(SALES),--sales '$(SALES)') \
 		$(if $(JSON),--json '$(JSON)')
 
-bench: install-local ## measure, each figure beside its baseline (ONLY=)
-	@$(VENV) -m bench $(ONLY)
+bench: install-bench wrk ## measure, each figure beside its baseline (ONLY=a,b ROUNDS= QUICK=1)
+	@$(VENV) -m bench $(ONLY) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(QUICK),--quick)
 
 postman: install-local ## write docs/openapi.json and docs/postman from the code
 	@$(VENV) -m ops.documents
@@ -50,6 +50,12 @@ browser: ## install Debian's Chromium, which the tests of the pages use, unless 
 		apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; }
 
+wrk: ## install Debian's load generator, which the benchmarks use, unless it is there (as root)
+	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends wrk >/dev/null; } || \
+		echo "doorbuster: there is no wrk; a slower crowd of ours stands in for it" >&2
+
 screenshots: install-dev browser ## take the pictures in docs/screenshots anew
 	@$(VENV) -m ops.screenshots
 
@@ -57,10 +63,11 @@ lock: install-dev ## compile the pinned requirements anew (needs uv)
 	@command -v uv >/dev/null || { echo "doorbuster: make lock needs uv: pip install uv" >&2; exit 1; }
 	cd requirements && $(LOCK) --output-file ../requirements.txt base.in
 	cd requirements && $(LOCK) --output-file local.txt local.in
+	cd requirements && $(LOCK) --output-file bench.txt bench.in
 	cd requirements && $(LOCK) --output-file dev.txt dev.in
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-install-local install-dev: install-%:
+install-local install-bench install-dev: install-%:
 	@command -v $(PYTHON) >/dev/null || { echo "doorbuster: there is no $(PYTHON) here: install Python 3.11 to 3.13, or name one, e.g. make PYTHON=python3.12 run" >&2; exit 1; }
 	@$(PYTHON) ops/install.py $*

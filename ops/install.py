@@ -1,4 +1,4 @@
-"""`python3 ops/install.py local|dev`: the virtual environment with the pinned requirements, made or mended if need be.
+"""`python3 ops/install.py local|bench|dev`: the virtual environment with the pinned requirements, made or mended.
 
 It runs on the system's bare Python, even on one that is too old to run anything else here: standard library only, and
 no syntax younger than 3.6. What it has installed it remembers in `.venv`, so the next run takes no time.
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 # What a set installs satisfies every set after it here.
-REQUIREMENTS = {"dev": ROOT / "requirements" / "dev.txt", "local": ROOT / "requirements" / "local.txt"}
+REQUIREMENTS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("dev", "bench", "local")}
 PYTHON_MIN = (3, 11)
 PYTHON_END = (3, 14)
 
