@@ -7,6 +7,7 @@ may touch them together.
 | --- | --- | --- | --- | --- |
 | `{sale:7}:view` | hash | announce | gate, web | 2 days longer than its sale; PostgreSQL is the truth |
 | `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, web | an entry until its ticket is settled |
+| `{sale:7}:mailbox:draft` | stream | restored | restored | while a restore writes a line anew |
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
 | `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
@@ -14,8 +15,9 @@ may touch them together.
 | `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
 | `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
-| `revoked:<jti>` | string | web | web | until the token would have expired |
-| `generation:<user>` | string: tokens before it are refused | web, chores | web | `refresh_token_days` |
+| `revoked:<jti>` | string: `1`, or `used:<ms>` | web | web, live | until the token would have expired |
+| `generation:<user>` | string: tokens before it are refused | web, chores | web, live | `refresh_token_days` |
+| `generations-told` | string: told of refusals until then | chores | chores | for good |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `workers` | hash name -> `<ms>:<queues>` | worker | desk | a day after the last heartbeat |
 | `heartbeat:beat` | string | chores | web | 15 s |
@@ -41,6 +43,7 @@ BEAT_HEARTBEAT_SECONDS = 15
 # Every worker that is or was there lately: unlike the heartbeats it is read without a walk over all keys.
 WORKERS = "workers"
 WORKERS_SECONDS = 86_400
+GENERATIONS_TOLD = "generations-told"
 LIMITS_PREFIX = "limits"
 # Long enough to open a socket on a slow telephone, too short to be worth stealing from a log.
 SOCKET_TICKET_SECONDS = 30
@@ -54,12 +57,20 @@ def mailbox(sale_id: int) -> str:
     return f"{{sale:{sale_id}}}:mailbox"
 
 
+def mailbox_draft(sale_id: int) -> str:
+    return f"{mailbox(sale_id)}:draft"
+
+
 def awake(sale_id: int) -> str:
     return f"{{sale:{sale_id}}}:awake"
 
 
 def idempotency(sale_id: int, user_id: int, key: str) -> str:
-    return f"{{sale:{sale_id}}}:key:{user_id}:{key}"
+    return f"{idempotency_prefix(sale_id)}{user_id}:{key}"
+
+
+def idempotency_prefix(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:key:"
 
 
 def moved(sale_id: int, ticket: int, user_id: int) -> str:

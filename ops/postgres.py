@@ -125,6 +125,22 @@ class EmbeddedPostgres(EmbeddedServer):
             return str(why).strip().replace("\n", " ")
         return None
 
+    def adopt(self, copy: Path) -> None:
+        """Make a base backup our cluster, under our own password; there must be none yet. Raises ServerError.
+
+        The single-user server replays the log that came with the copy before it does what it is told.
+        """
+        new = self.place / "pg.new"
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(copy, new, symlinks=True)
+        new.chmod(0o700)
+        if self.account:
+            for path in (new, *new.rglob("*")):
+                os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
+        told = f"ALTER ROLE {ROLE} PASSWORD '{self.password}';\n"
+        self._run([str(self.binary), "--single", "-D", str(new), "postgres"], given=told)
+        new.rename(self.data)
+
     def _create_cluster(self) -> None:
         """Make the cluster beside its place and rename it when it is whole: a killed initdb leaves no half of one."""
         new = self.place / "pg.new"

