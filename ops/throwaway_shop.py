@@ -58,6 +58,14 @@ class ThrowawayShop:
                 [sys.executable, *self._commands[name]], cwd=ROOT, env=os.environ | ports, stdout=log, stderr=log
             )
 
+    @property
+    def names(self) -> list[str]:
+        """What runs, by its name in the table."""
+        return list(self._running)
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def signal(self, name: str, number: int) -> None:
         """For example SIGSTOP and SIGCONT: a process that is away for a while."""
         self._running[name].send_signal(number)
