@@ -36,8 +36,8 @@ def between(before: SaleSnapshot, after: SaleSnapshot) -> list[SaleEvent]:
 
 def _between(before: SaleSnapshot, after: SaleSnapshot) -> Iterator[SaleEvent]:
     sale_id = str(after.sale_id)
-    # The end of a sale that is over was its end, however it came: nobody waits for it any more.
-    if times_of(after) != times_of(before) and not after.is_over:
+    # Of a sale that is over nobody waits for a time; if it goes on again, its times are told whatever they were.
+    if not after.is_over and (before.is_over or times_of(after) != times_of(before)):
         yield SaleEvent("flashSaleMoved", {"flashSaleId": sale_id, **times_of(after), "seq": after.revision})
     opened = before.state != SaleState.LIVE and (
         after.state == SaleState.LIVE or (before.state == SaleState.SCHEDULED and after.sold + after.reserved > 0)
@@ -65,10 +65,8 @@ def times_of(sale: SaleSnapshot) -> dict[str, str | None]:
 
 
 def stock_update(sale: SaleSnapshot) -> SaleEvent:
-    return SaleEvent(
-        "stockUpdate",
-        {"flashSaleId": str(sale.sale_id), "availableUnits": sale.remaining, "seq": sale.revision},
-    )
+    units = {"availableUnits": sale.remaining, "totalUnits": sale.total_stock}
+    return SaleEvent("stockUpdate", {"flashSaleId": str(sale.sale_id), **units, "seq": sale.revision})
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,11 @@ SORTS = {
 
 
 class TimeStatus(StrEnum):
-    """A sale's place in time, as lists filter by it."""
+    """A sale's place in time, as lists filter by it. PAUSED would be LIVE, were it not held back."""
 
     UPCOMING = "UPCOMING"
     LIVE = "LIVE"
+    PAUSED = "PAUSED"
     ENDED = "ENDED"
 
 
@@ -102,10 +103,14 @@ def titles_of(sale_ids: Collection[int]) -> dict[int, str]:
 
 def is_live() -> ColumnElement[bool]:
     """By the clock, whether or not beat has come by."""
+    return and_(_is_running(), not_(FlashSale.paused))
+
+
+def _is_running() -> ColumnElement[bool]:
+    """Started and not over, held back or not."""
     now = func.now()
     return and_(
         FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE)),
-        not_(FlashSale.paused),
         FlashSale.starts_at <= now,
         or_(FlashSale.ends_at.is_(None), FlashSale.ends_at > now),
     )
@@ -125,6 +130,8 @@ def _conditions(wanted: SaleFilter) -> list[ColumnElement[bool]]:
         conditions += [FlashSale.starts_at > func.now(), not_(_is_over())]
     elif wanted.status is TimeStatus.LIVE:
         conditions.append(is_live())
+    elif wanted.status is TimeStatus.PAUSED:
+        conditions += [_is_running(), FlashSale.paused]
     elif wanted.status is TimeStatus.ENDED:
         conditions.append(_is_over())
     if wanted.active is not None:

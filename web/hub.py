@@ -44,10 +44,13 @@ class _Room:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the news are more than numbers: a start, a pause, an end."""
-        if self.told is None or self.latest is None:
-            return True
-        return (self.told.state, self.told.paused) != (self.latest.state, self.latest.paused)
+        """Whether the news are more than numbers: a start, a pause, an end, or another time for one of them."""
+        return self.told is None or self.latest is None or _course(self.told) != _course(self.latest)
+
+
+def _course(sale: SaleSnapshot) -> tuple[object, ...]:
+    """What of a sale buyers act on at once."""
+    return sale.state, sale.paused, sale.starts_ms, sale.ends_ms
 
 
 class Hub:

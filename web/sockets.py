@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.clock import now, to_iso
 from models.errors import DomainError
-from models.events import between, replay, stock_update
+from models.events import between, replay, stock_update, times_of
 from models.purchases import changed_since
 from models.sale_queries import snapshots_of
 from models.snapshot import SaleSnapshot
@@ -167,7 +167,8 @@ class Session:
             self._tell_own_purchases(sale_id, since)
         event = stock_update(current)
         state = {"state": current.state, "paused": current.paused, "settledThrough": current.settled_through}
-        self._listener.send(frame(event.name, {**event.data, **state, "serverTime": to_iso(now())}))
+        whole = {**event.data, **state, **times_of(current), "serverTime": to_iso(now())}
+        self._listener.send(frame(event.name, whole))
         return current
 
     def _replay(self, current: SaleSnapshot, since: int) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from models import holds, sales
+from models.clock import now, to_iso
 from models.gate import admit
 from models.purchase import Kind
 from models.redisclient import redis_client
@@ -89,6 +90,46 @@ def test_who_was_away_for_longer_than_the_stream_remembers_is_told_so(live, make
 
     heard = client.hear_until("stockUpdate", availableUnits=8)
     assert ("eventsMissed", sale.revision) in [(name, data.get("since")) for name, data in heard]
+
+
+def test_a_start_and_an_end_that_are_moved_are_told_at_once_and_to_whoever_comes_back(live, make_sale, make_user):
+    sale = make_sale(opens_in=timedelta(hours=1), lasts=timedelta(hours=1))
+    admin = make_user(role="admin").id
+    client = live.connect()
+    client.send("joinFlashSale", flashSaleId=sale.id)
+    _, first = client.hear_until("stockUpdate")[-1]
+    assert (first["startsAt"], first["endsAt"]) == (to_iso(sale.starts_at), to_iso(sale.ends_at))
+
+    later = sale.starts_at + timedelta(minutes=30)
+    sales.patch_sale(sale.id, {"starts_at": later}, actor_id=admin)
+    client.hear_until("flashSaleMoved", startsAt=to_iso(later), endsAt=to_iso(sale.ends_at))
+    sales.patch_sale(sale.id, {"ends_at": None}, actor_id=admin)
+    client.hear_until("flashSaleMoved", startsAt=to_iso(later), endsAt=None)
+
+    back = live.connect()
+    back.send("joinFlashSale", flashSaleId=sale.id, since=first["seq"])
+    heard = back.hear_until("flashSaleMoved", endsAt=None)
+    assert [name for name, _ in heard] == ["flashSaleMoved", "flashSaleMoved"]
+
+
+def test_a_change_that_moves_no_time_moves_no_clock_and_an_end_is_told_as_an_end(live, make_sale, make_user):
+    sale = make_sale()
+    admin = make_user(role="admin").id
+    client = live.connect()
+    client.send("joinFlashSale", flashSaleId=sale.id)
+    client.hear_until("stockUpdate")
+
+    sales.patch_sale(sale.id, {"total_stock": 300, "title": "More of them"}, actor_id=admin)
+    heard = client.hear_until("stockUpdate", availableUnits=300, totalUnits=300)
+    sales.end_sale(sale.id)
+    heard += client.hear_until("flashSaleEnded", reason="time-ended")
+    assert "flashSaleMoved" not in [name for name, _ in heard]
+
+    # Going on again, it says until when, whatever was told before.
+    ends_at = now() + timedelta(hours=1)
+    sales.patch_sale(sale.id, {"ends_at": ends_at}, actor_id=admin)
+    heard = client.hear_until("flashSaleStarted")
+    assert [data["endsAt"] for name, data in heard if name == "flashSaleMoved"] == [to_iso(ends_at)]
 
 
 def test_beat_announces_the_start_and_the_end(live, make_sale):

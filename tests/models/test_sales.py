@@ -207,6 +207,7 @@ def test_lists_filter_by_the_clock_by_flags_and_by_words(make_sale):
 
     assert found() == {live.id, upcoming.id, paused.id, over.id}
     assert found(status=TimeStatus.LIVE) == {live.id}
+    assert found(status=TimeStatus.PAUSED) == {paused.id}
     assert found(status=TimeStatus.UPCOMING) == {upcoming.id}
     assert found(status=TimeStatus.ENDED) == {over.id}
     assert found(active=False) == {paused.id}

@@ -6,6 +6,7 @@ from typing import Any
 from flask import redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from models.sale_queries import TimeStatus
 from web import sales as api
 from web import series as series_api
 from web.auth import admin_required
@@ -37,7 +38,7 @@ NEW = (
 )
 SEARCH = (
     Input("searchTerm", "Title"),
-    Input("status", "Status", "choice", choices=[(name, name.capitalize()) for name in ("LIVE", "UPCOMING", "ENDED")]),
+    Input("status", "Status", "choice", choices=[(str(each), each.capitalize()) for each in TimeStatus]),
     Input("productId", "Product"),
 )
 # What a button of the desk asks the API for.

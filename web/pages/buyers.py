@@ -1,5 +1,7 @@
 """The buyers' pages: the sales, one sale, and one's own account."""
 
+from typing import Any
+
 from flask import Blueprint, render_template, request
 
 from models import reservations
@@ -19,26 +21,35 @@ from web.sale_json import sale_json, time_status
 blueprint = Blueprint("pages", __name__)
 
 # Sockets join at most fifty sales.
-LIVE_SHOWN_MAX = 36
+LIVE_SHOWN_MAX = 30
+PAUSED_SHOWN_MAX = 6
 NEXT_SHOWN_MAX = 12
 PAST_SHOWN_MAX = 12
 OWN_SHOWN_MAX = 20
 HOLDS_SHOWN_MAX = 20
 # The most that the field suggests where nothing limits a purchase; more can be typed.
 QUANTITY_SUGGESTED_MAX = 10
+# What the list's script follows of a sale (web/static/js/sale-state.js).
+TIMES = ("startTime", "endTime")
+UNITS = ("totalStock", "remainingStock", "settledThrough")
+MOVING = ("id", "seq", "state", "isActive", "endReason", *TIMES, *UNITS)
 
 
 @blueprint.get("/")
 @public
 def home() -> str:
-    """What is live, featured first; what comes next; what is over."""
-    live = _sales(TimeStatus.LIVE, LIVE_SHOWN_MAX, "startTime", descending=True)
+    """What is live or held back; what comes next; what is over. Featured first."""
+    live = _sales(TimeStatus.LIVE, LIVE_SHOWN_MAX, descending=True)
+    paused = _sales(TimeStatus.PAUSED, PAUSED_SHOWN_MAX, descending=True)
+    upcoming = _sales(TimeStatus.UPCOMING, NEXT_SHOWN_MAX, descending=False)
+    past = _sales(TimeStatus.ENDED, PAST_SHOWN_MAX, descending=True)
     return render_template(
         "home.html",
-        live=sorted(live, key=lambda sale: not sale.featured),
-        upcoming=_sales(TimeStatus.UPCOMING, NEXT_SHOWN_MAX, "startTime", descending=False),
-        past=_sales(TimeStatus.ENDED, PAST_SHOWN_MAX, "startTime", descending=True),
-        now=now(),
+        live=live,
+        paused=paused,
+        upcoming=upcoming,
+        past=past,
+        page={"sales": [_moving(sale) for sale in (*live, *paused, *upcoming)], "serverTime": now()},
     )
 
 
@@ -85,9 +96,14 @@ def account() -> str:
     )
 
 
-def _sales(status: TimeStatus, limit: int, sort_by: str, *, descending: bool) -> list[FlashSale]:
-    wanted = SaleFilter(limit=limit, status=status, sort_by=sort_by, descending=descending)
-    return list_sales(wanted)[0]
+def _sales(status: TimeStatus, limit: int, *, descending: bool) -> list[FlashSale]:
+    wanted = SaleFilter(limit=limit, status=status, sort_by="startTime", descending=descending)
+    return sorted(list_sales(wanted)[0], key=lambda sale: not sale.featured)
+
+
+def _moving(sale: FlashSale) -> dict[str, Any]:
+    shown = sale_json(sale)
+    return {name: shown[name] for name in MOVING}
 
 
 def _quantity_max(sale: FlashSale) -> int:

@@ -14,8 +14,7 @@ export class SaleState {
       return;
     }
     this.seq = sale.seq;
-    this.startsAt = Date.parse(sale.startTime);
-    this.endsAt = sale.endTime ? Date.parse(sale.endTime) : null;
+    this.#move({ startsAt: sale.startTime, endsAt: sale.endTime });
     this.total = sale.totalStock;
     this.remaining = sale.remainingStock;
     this.settledThrough = sale.settledThrough;
@@ -32,17 +31,21 @@ export class SaleState {
     this.seq = data.seq ?? this.seq;
     if (event === "stockUpdate") {
       this.remaining = data.availableUnits;
+      this.total = data.totalUnits;
       if (data.state) {
         // The first word after joining says everything that changes.
         this.isPaused = data.paused;
         this.isOver = data.state === "ended" || data.state === "cancelled";
         this.endReason = this.isOver ? this.endReason : null;
         this.settledThrough = data.settledThrough;
+        this.#move(data);
       }
     } else if (event === "lineMoved") {
       this.settledThrough = data.settledThrough;
+    } else if (event === "flashSaleMoved") {
+      this.#move(data);
     } else if (event === "flashSaleStarted") {
-      // Brought forward, perhaps; at any rate it has begun.
+      // Whatever our idea of the server's clock: it has begun.
       this.startsAt = -Infinity;
       this.isOver = false;
       this.endReason = null;
@@ -56,15 +59,20 @@ export class SaleState {
     }
   }
 
-  /** upcoming, live, paused or over, at this time of the server's. */
+  #move({ startsAt, endsAt }) {
+    this.startsAt = Date.parse(startsAt);
+    this.endsAt = endsAt ? Date.parse(endsAt) : null;
+  }
+
+  /** upcoming, live, paused or over, at this time of the server's. What is held back before its start is upcoming. */
   phase(now) {
     if (this.isOver || (this.endsAt !== null && this.endsAt <= now)) {
       return "over";
     }
-    if (this.isPaused) {
-      return "paused";
+    if (now < this.startsAt) {
+      return "upcoming";
     }
-    return now < this.startsAt ? "upcoming" : "live";
+    return this.isPaused ? "paused" : "live";
   }
 
   /** Tickets still ahead of this one. */

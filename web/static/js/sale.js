@@ -25,6 +25,7 @@ const shown = {
   phase: find("phase"),
   countdown: find("countdown"),
   left: find("left"),
+  total: find("total"),
   stock: find("stock"),
   stockRow: document.querySelector(".stock"),
   form: find("buy"),
@@ -34,7 +35,7 @@ const shown = {
 const buttons = shown.form ? [...shown.form.querySelectorAll("button")] : [];
 const requests = new RequestList(find("requests"), clock);
 let restUntil = 0;
-let isEndChecked = false;
+let endChecked = null;
 
 const feed = new Feed({
   url: document.body.dataset.liveUrl,
@@ -86,14 +87,14 @@ function takePurchase(purchase) {
 
 /* What the sale is at. */
 
-const PHASES = { upcoming: "Starts in", live: "On sale now", paused: "Paused. It goes on in a moment", over: "The sale is over" };
+const PHASES = { upcoming: "Starts in", live: "On sale now", paused: "Paused. This page goes on by itself", over: "The sale is over" };
 
 function showSale() {
   const now = clock.now();
   const phase = sale.phase(now);
-  if (phase === "over" && !sale.isOver && !isEndChecked) {
+  if (phase === "over" && !sale.isOver && endChecked !== sale.endsAt) {
     // By the clock alone: the end may have been put off meanwhile.
-    isEndChecked = true;
+    endChecked = sale.endsAt;
     setTimeout(lookAgain, 3_000 * Math.random());
   }
   document.body.dataset.phase = phase;
@@ -102,10 +103,12 @@ function showSale() {
   const until = phase === "upcoming" ? sale.startsAt : ends ? sale.endsAt : null;
   setText(shown.countdown, until === null ? "" : duration(until - now));
   setText(shown.left, left(sale.remaining));
+  setText(shown.total, `of ${count(sale.total)}`);
   // What was left when the time was over is nobody's business any more.
   setHidden(shown.stockRow, phase === "over" && sale.remaining > 0);
   setHidden(shown.stock, phase === "over");
-  if (shown.stock.value !== sale.remaining) {
+  if (shown.stock.value !== sale.remaining || shown.stock.max !== sale.total) {
+    shown.stock.max = sale.total;
     shown.stock.value = sale.remaining;
   }
   if (shown.form) {
