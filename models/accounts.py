@@ -1,14 +1,26 @@
-"""Accounts: who may sign up, log in and be listed."""
+"""Accounts: who may sign up, log in and be listed, and what admins may do with them.
 
-from sqlalchemy import func, or_, select
+Whatever ends the right that a token was given out for (a block, another role, a new password, a theft) raises the
+account's `token_generation` in the same transaction, and Redis is told after the commit: see models/revocations.py.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from models import passwords
 from models.constraints import violates
-from models.database import snapshot, transaction
+from models.database import database_now, snapshot, transaction
 from models.errors import ConflictError, DomainError, ForbiddenError, NotFoundError
+from models.revocations import tell_generation
 from models.settings import settings
 from models.user import Role, User
+
+log = structlog.get_logger()
 
 
 class BadCredentialsError(DomainError):
@@ -26,6 +38,34 @@ class EmailTakenError(ConflictError):
 class AccountBlockedError(ForbiddenError):
     code = "ACCOUNT_BLOCKED"
     message = "This account is blocked"
+
+
+class UserNotFoundError(NotFoundError):
+    code = "USER_NOT_FOUND"
+    message = "User not found"
+
+
+class OwnAccountError(ForbiddenError):
+    """So the last admin who is not blocked stays one: whoever changes another is an admin, at that very moment."""
+
+    code = "OWN_ACCOUNT"
+    message = "Nobody blocks themselves or takes their own role away: ask another admin"
+
+
+class WrongPasswordError(ForbiddenError):
+    """Not BadCredentialsError: whoever asks is logged in, and stays so."""
+
+    code = "WRONG_PASSWORD"
+    message = "The old password is wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An account after a change. `is_told`: Redis knows which of its tokens are refused; if not, a chore tells it as
+    soon as Redis is there."""
+
+    user: User
+    is_told: bool
 
 
 def sign_up(name: str, email: str, password: str, role: Role = Role.CUSTOMER) -> User:
@@ -81,7 +121,7 @@ def _rehash(user_id: int, old_hash: str, password: str) -> None:
 
 
 def active_user(user_id: int) -> User:
-    """The account as it is now. Raises NotFoundError, and AccountBlockedError."""
+    """The account as it is now. Raises UserNotFoundError, and AccountBlockedError."""
     user = find_user(user_id)
     if user.blocked_at is not None:
         raise AccountBlockedError
@@ -89,11 +129,11 @@ def active_user(user_id: int) -> User:
 
 
 def find_user(user_id: int) -> User:
-    """Raises NotFoundError."""
+    """Raises UserNotFoundError."""
     with transaction() as session:
         user = session.get(User, user_id)
     if user is None:
-        raise NotFoundError("User not found", code="USER_NOT_FOUND")
+        raise UserNotFoundError
     return user
 
 
@@ -108,3 +148,111 @@ def list_users(search: str | None, page: int, limit: int) -> tuple[list[User], i
         total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
         rows = session.scalars(wanted.order_by(User.id.desc()).limit(limit).offset((page - 1) * limit))
         return list(rows), total
+
+
+def block(user_id: int, by: int) -> Changed:
+    """Let somebody in no more: no log-in, and every token that they have is refused. Twice is once.
+
+    `by` is the admin who does it. Raises UserNotFoundError, OwnAccountError, and ForbiddenError where `by` is no admin
+    any more.
+    """
+    with transaction() as session:
+        user = _lock_for(session, user_id, by)
+        if user.id == by:
+            raise OwnAccountError
+        if user.blocked_at is None:
+            user.blocked_at = database_now(session)
+            _refuse_tokens(session, user)
+    return _tell(user)
+
+
+def unblock(user_id: int, by: int) -> Changed:
+    """Let somebody log in again; what they had before stays refused. Twice is once. Raises as `block` does."""
+    with transaction() as session:
+        user = _lock_for(session, user_id, by)
+        user.blocked_at = None
+    return _tell(user)
+
+
+def change_account(user_id: int, by: int, *, name: str | None = None, role: Role | None = None) -> Changed:
+    """Another name, another role, or both. With another role the account's tokens, which name the old one, are refused.
+
+    Raises as `block` does; OwnAccountError for one's own role alone.
+    """
+    with transaction() as session:
+        user = _lock_for(session, user_id, by)
+        user.name = name or user.name
+        if role is not None and role != user.role:
+            if user.id == by:
+                raise OwnAccountError
+            user.role = role
+            _refuse_tokens(session, user)
+    return _tell(user)
+
+
+def change_password(user_id: int, old: str, new: str) -> Changed:
+    """Another password for whoever knows the old one; every token from before is refused, the asker's too.
+
+    Raises UserNotFoundError, AccountBlockedError, WrongPasswordError, and ConflictError where another change was first.
+    """
+    known = active_user(user_id)
+    if not passwords.is_right_password(known.password_hash, old):
+        raise WrongPasswordError
+    new_hash = passwords.hash_password(new)
+    with transaction() as session:
+        user = _lock(session, user_id)
+        if user.blocked_at is not None:
+            raise AccountBlockedError
+        if user.password_hash != known.password_hash:
+            raise ConflictError("The password was changed at the same moment", code="PASSWORD_CHANGED")
+        user.password_hash = new_hash
+        _refuse_tokens(session, user)
+    return _tell(user)
+
+
+def refuse_tokens(user_id: int) -> Changed:
+    """Log somebody out everywhere. Raises UserNotFoundError."""
+    with transaction() as session:
+        user = _lock(session, user_id)
+        _refuse_tokens(session, user)
+    return _tell(user)
+
+
+def _lock_for(session: Session, user_id: int, by: int) -> User:
+    """The account's row and those of all admins who are not blocked, under their locks.
+
+    Always in the order of their ids: two admins who change each other at once wait for one another, and the second
+    finds that it is an admin no more. Without the admins' rows both would go through, and nobody would be left.
+    """
+    may_act = and_(User.role == Role.ADMIN, User.blocked_at.is_(None))
+    query = select(User).where(or_(User.id == user_id, may_act)).order_by(User.id)
+    # NO KEY: whoever inserts a row that refers to an account does not wait for this.
+    locked = {user.id: user for user in session.scalars(query.with_for_update(key_share=True))}
+    actor = locked.get(by)
+    if actor is None or not actor.is_admin or actor.blocked_at is not None:
+        raise ForbiddenError("Only admins may do this")
+    if user_id not in locked:
+        raise UserNotFoundError
+    return locked[user_id]
+
+
+def _lock(session: Session, user_id: int) -> User:
+    user = session.scalar(select(User).where(User.id == user_id).with_for_update(key_share=True))
+    if user is None:
+        raise UserNotFoundError
+    return user
+
+
+def _refuse_tokens(session: Session, user: User) -> None:
+    user.token_generation += 1
+    user.tokens_refused_at = database_now(session)
+
+
+def _tell(user: User) -> Changed:
+    """After the commit, and also where nothing changed: asked again, it is told again."""
+    try:
+        tell_generation(user.id, user.token_generation)
+    except RedisError as error:
+        log.warning("tokens.untold", user=user.id, generation=user.token_generation, error=type(error).__name__)
+        return Changed(user, is_told=False)
+    return Changed(user, is_told=True)

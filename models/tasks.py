@@ -11,6 +11,7 @@ RECOUNT_AUDITS = "doorbuster.recount_audits"
 PRUNE_ABUSE = "doorbuster.prune_abuse"
 PLAN_SERIES = "doorbuster.plan_series"
 RESET_MONTHS = "doorbuster.reset_months"
+TELL_GENERATIONS = "doorbuster.tell_generations"
 
 SETTLEMENTS_QUEUE = "settlements"
 CHORES_QUEUE = "chores"
@@ -23,6 +24,7 @@ EVERY = {
     SWEEP_LINES: timedelta(seconds=2),
     PLAN_SERIES: timedelta(seconds=5),
     RESET_MONTHS: timedelta(seconds=10),
+    TELL_GENERATIONS: timedelta(seconds=5),
     RECOUNT_AUDITS: timedelta(minutes=1),
     PRUNE_ABUSE: timedelta(hours=1),
 }

@@ -5,6 +5,7 @@ import structlog
 from models import rediskeys, tasks
 from models.audit import audit_sale
 from models.fraud import prune_fraud_records
+from models.generations import tell_again
 from models.holds import expire_due_holds
 from models.ip_rule import prune_ip_rules
 from models.redisclient import redis_client
@@ -64,6 +65,12 @@ def plan() -> int:
 def reset() -> int:
     """Write down which series' months have begun."""
     return _told("series.months_reset", reset_months(clock()))
+
+
+@app.task(name=tasks.TELL_GENERATIONS)
+def tell_generations() -> int:
+    """Tell Redis again whose tokens are refused, in case it was away or came back from an older copy."""
+    return tell_again()
 
 
 @app.task(name=tasks.RECOUNT_AUDITS)
