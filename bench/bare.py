@@ -11,6 +11,12 @@ def answer() -> Response:
     return jsonify(success=True, data={"quantity": request.get_json()["quantity"]})
 
 
-@app.get("/readyz")
-def ready() -> Response:
+@app.get("/bare")
+def show() -> Response:
+    """Answer a GET with as little."""
+    return jsonify(success=True, data={"id": "1"})
+
+
+@app.get("/healthz")
+def healthz() -> Response:
     return jsonify(success=True)

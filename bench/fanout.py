@@ -12,7 +12,7 @@ from decimal import Decimal
 import aiohttp
 import orjson
 
-from bench.result import Benchmark, Result, Row
+from bench.result import Benchmark, Result, Row, Table
 from bench.stack import Stack, measured_stack
 from models.clock import now
 from models.database import transaction
@@ -37,12 +37,19 @@ def run(rounds: int) -> Result:
         alone, crowd = asyncio.run(_measure(stack, rounds))
         return Result(
             title=f"A change of stock to {SOCKETS:,} sockets",
-            unit="milliseconds",
-            rows=[
-                Row("one socket, alone", tuple(times[0] for times in alone)),
-                Row(f"{SOCKETS:,} sockets: half of them have heard", tuple(map(statistics.median, crowd))),
-                Row(f"{SOCKETS:,} sockets: 99 % have heard", tuple(_percentile(times, 0.99) for times in crowd)),
-                Row(f"{SOCKETS:,} sockets: the last has heard", tuple(max(times) for times in crowd)),
+            tables=[
+                Table(
+                    "",
+                    "milliseconds",
+                    [
+                        Row("one socket, alone", tuple(times[0] for times in alone)),
+                        Row(f"{SOCKETS:,} sockets: half of them have heard", tuple(map(statistics.median, crowd))),
+                        Row(
+                            f"{SOCKETS:,} sockets: 99 % have heard", tuple(_percentile(times, 0.99) for times in crowd)
+                        ),
+                        Row(f"{SOCKETS:,} sockets: the last has heard", tuple(max(times) for times in crowd)),
+                    ],
+                )
             ],
             notes=(
                 f"live: gunicorn with gevent, {stack.settings.live_workers} process; all sockets are open at once",

@@ -26,7 +26,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import TextClause
 
-from bench.result import Benchmark, Result, Row
+from bench.progress import rounds_of
+from bench.result import Benchmark, Result, Row, Table
+from bench.sizes import size
 from bench.surroundings import ROOT
 from models import rediskeys
 from models.database import engine, transaction
@@ -36,10 +38,10 @@ from models.redisclient import redis_client
 from models.settings import settings
 from ops.throwaway import embedded_postgres, embedded_valkey
 
-FEW = int(os.environ.get("BENCH_FEW", "1000"))
-MANY = int(os.environ.get("BENCH_MANY", "5000000"))
+FEW = size(1_000, 100)
+MANY = size(5_000_000, 5_000)
 OTHER_SALES = 50
-USERS = 1_000_000
+USERS = size(1_000_000, 1_000)
 PAGE = 20
 CALLS_PER_ROUND = 40
 WARM_UP_CALLS = 20
@@ -84,7 +86,7 @@ def run(rounds: int) -> Result:
         for case, reader in cases.items():
             reader.submit(_warm_up, case).result()
         measured: dict[str, list[float]] = {}
-        for _ in range(rounds):
+        for _ in rounds_of(rounds, "leaderboard"):
             found = {case: cases[case].submit(_round, case).result() for case in random.sample(list(cases), len(cases))}
             for case in cases:
                 for page, milliseconds in found[case].items():
@@ -93,8 +95,7 @@ def run(rounds: int) -> Result:
         order = sorted(measured, key=lambda name: name.partition(":")[0])
         return Result(
             title="A page of a leaderboard, by how much was bought",
-            unit="milliseconds",
-            rows=[Row(name, tuple(measured[name])) for name in order],
+            tables=[Table("", "milliseconds", [Row(name, tuple(measured[name])) for name in order])],
             notes=(*_notes(many.size), *plans),
             servers=many.versions,
         )

@@ -13,7 +13,9 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 
 from bench.client import Client
-from bench.result import Benchmark, Result, Row
+from bench.progress import rounds_of
+from bench.result import Benchmark, Result, Row, Table
+from bench.sizes import size
 from bench.stack import Stack, measured_stack, started, wait_until_it_answers
 from models.clock import now, to_iso
 from models.tokens import issue_access_token
@@ -24,8 +26,8 @@ from ops.demo import FLASH_PRICE, PRICE
 from ops.errors import OpsError
 from ops.ports import LOOPBACK, free_port
 
-REQUESTS_PER_ROUND = 40
-WARM_UP_REQUESTS = 40
+REQUESTS_PER_ROUND = size(40, 2)
+WARM_UP_REQUESTS = size(40, 2)
 WAIT_SECONDS = 5
 LOOKS_MAX = 10
 # One buyer at a time: what follows an outcome (trimming, the news) is over before the next one comes.
@@ -41,7 +43,7 @@ def run(rounds: int) -> Result:
         for _ in range(WARM_UP_REQUESTS):
             _once(ways)
         measured: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
+        for _ in rounds_of(rounds, "light load"):
             times: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(REQUESTS_PER_ROUND):
                 for name, seconds in _once(ways).items():
@@ -50,8 +52,7 @@ def run(rounds: int) -> Result:
                 measured[name].append(statistics.median(values) * 1000)
         return Result(
             title="Time to outcome at light load",
-            unit="milliseconds",
-            rows=[Row(name, tuple(values)) for name, values in measured.items()],
+            tables=[Table("", "milliseconds", [Row(name, tuple(values)) for name, values in measured.items()])],
             notes=_notes(stack),
             servers=stack.versions(),
         )
@@ -82,9 +83,9 @@ def _ways(stack: Stack, rounds: int) -> Iterator[dict[str, Way]]:
     """All that is compared, the baseline first."""
     with ExitStack() as cleanup:
         port = free_port()
-        cleanup.enter_context(started(stack, stack.row("web"), target="bench.bare:app", port=port))
+        cleanup.enter_context(started(stack, stack.row("web", port=port), target="bench.bare:app"))
         bare_url = loopback_url(LOOPBACK, port)
-        wait_until_it_answers(f"{bare_url}/readyz")
+        wait_until_it_answers(f"{bare_url}/healthz")
         bare = cleanup.enter_context(Client(bare_url))
         web = cleanup.enter_context(Client(stack.web_url))
         live = cleanup.enter_context(Client(stack.live_url))

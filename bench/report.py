@@ -1,4 +1,4 @@
-"""A result on the terminal, as JSON, and as a page of Markdown."""
+"""A result on the terminal, as JSON, as a page of Markdown with a picture, and as a line of the index."""
 
 import statistics
 from pathlib import Path
@@ -8,11 +8,16 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from bench.result import Benchmark, Result
+from bench.pictures import draw
+from bench.result import Benchmark, Result, Row
 from bench.surroundings import ROOT
 
 FOLDER = ROOT / "docs" / "benchmarks"
+INDEX = "README.md"
 COLUMNS = ("", "median", "lowest round", "highest round", "against the baseline")
+TARGET_COLUMNS = ("target", "wanted", "measured", "")
+# Below this many of its unit a figure needs more than two digits after the point.
+SMALL = 0.1
 
 
 def summary(benchmark: Benchmark, result: Result, where: dict[str, Any]) -> dict[str, Any]:
@@ -20,76 +25,134 @@ def summary(benchmark: Benchmark, result: Result, where: dict[str, Any]) -> dict
 
     `where` are the surroundings as they were before the start.
     """
-    baseline = statistics.median(result.rows[0].rounds)
-    rows = [
-        {
-            "name": row.name,
-            "median": round(statistics.median(row.rounds), 3),
-            "min": round(min(row.rounds), 3),
-            "max": round(max(row.rounds), 3),
-            "ratio": round(statistics.median(row.rounds) / baseline, 2),
-            "rounds": [round(value, 3) for value in row.rounds],
-        }
-        for row in result.rows
-    ]
     return {
         "name": benchmark.name,
         "title": result.title,
-        "unit": result.unit,
-        "rows": rows,
+        "about": benchmark.about,
+        "tables": [
+            {"title": table.title, "unit": table.unit, "rows": _rows(list(table.rows))} for table in result.tables
+        ],
+        "targets": [
+            {"text": target.text, "wanted": target.wanted, "measured": round(target.measured, 3), "met": target.met}
+            for target in result.targets
+        ],
         "notes": list(result.notes),
         **where,
         "versions": where["versions"] | result.servers,
     }
 
 
+def _rows(rows: list[Row]) -> list[dict[str, Any]]:
+    baseline = rows[0].median
+    return [
+        {
+            "name": row.name,
+            "median": round(row.median, 4),
+            "min": round(min(row.rounds), 4),
+            "max": round(max(row.rounds), 4),
+            "ratio": round(row.median / baseline, 3) if baseline else 0.0,
+            "rounds": [round(value, 4) for value in row.rounds],
+        }
+        for row in rows
+    ]
+
+
 def show(figures: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{figures['title']} ({figures['unit']})", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    for cells in _cells(figures):
-        table.add_row(*cells)
-    console.print(table)
+    """Print the tables and the targets."""
+    for table in figures["tables"]:
+        shown = Table(title=f"{_title(figures, table)} ({table['unit']})", title_justify="left")
+        for column in COLUMNS:
+            shown.add_column(column, justify="right" if column else "left", no_wrap=not column)
+        for cells in _cells(table):
+            shown.add_row(*cells)
+        console.print(shown)
+    for target in figures["targets"]:
+        console.print(" · ".join(_target_cells(target)))
 
 
 def write(figures: dict[str, Any], folder: Path = FOLDER) -> list[Path]:
-    """Write both files; returns their paths."""
+    """Write data, page and picture, and the index anew; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, page = folder / f"{figures['name']}.json", folder / f"{figures['name']}.md"
+    name = figures["name"]
+    data, page, picture = (folder / f"{name}{suffix}" for suffix in (".json", ".md", ".png"))
     data.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     page.write_text(markdown(figures))
-    return [data, page]
+    draw(figures, picture)
+    return [data, page, picture, write_index(folder)]
+
+
+def write_index(folder: Path = FOLDER) -> Path:
+    """Every benchmark of the folder by what it was to reach and what it reached."""
+    found = [orjson.loads(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
+    met = sum(target["met"] for figures in found for target in figures["targets"])
+    wanted = sum(len(figures["targets"]) for figures in found)
+    lines = [
+        "# Benchmarks",
+        "",
+        "Each measures Doorbuster beside what one would build instead, in one run and in turns; every ratio is one of",
+        "medians. `make bench` runs them all, `make bench ONLY=accept` one; a page says how, on which machine and at",
+        f"which commit. Of {wanted} targets that were set before anything was built, {met} are met.",
+        "",
+        f"| benchmark | {' | '.join(TARGET_COLUMNS)} |",
+        "| --- | --- | --- | ---: | --- |",
+    ]
+    for figures in found:
+        link = f"[{figures['name']}]({figures['name']}.md)"
+        lines += [f"| {link} | {' | '.join(_target_cells(target))} |" for target in figures["targets"]]
+        if not figures["targets"]:
+            lines.append(f"| {link} | {figures['about']} | | | |")
+    index = folder / INDEX
+    index.write_text("\n".join([*lines, ""]))
+    return index
 
 
 def markdown(figures: dict[str, Any]) -> str:
+    """The page of a benchmark."""
+    rounds = statistics.median(len(row["rounds"]) for table in figures["tables"] for row in table["rows"])
+    lines = [
+        f"# {figures['title']}",
+        "",
+        f"Medians of {rounds:g} rounds, each row beside the first of its table. Written by "
+        + f"`make bench ONLY={figures['name']}`; [all benchmarks](README.md).",
+        "",
+    ]
+    if figures["targets"]:
+        lines += [f"| {' | '.join(TARGET_COLUMNS)} |", "| --- | --- | ---: | --- |"]
+        lines += [f"| {' | '.join(_target_cells(target))} |" for target in figures["targets"]]
+        lines += [""]
+    lines += [f"![{figures['title']}]({figures['name']}.png)", ""]
+    for table in figures["tables"]:
+        lines += [f"**{_title(figures, table)}**, {table['unit']}", ""]
+        lines += [f"| {' | '.join(COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: |"]
+        lines += [*(f"| {' | '.join(cells)} |" for cells in _cells(table)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in figures["notes"]), "", _where(figures), ""])
+
+
+def _where(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     changes = " with uncommitted changes" if figures["uncommittedChanges"] else ""
-    rounds = len(figures["rows"][0]["rounds"])
-    where = (
+    return (
         f"Measured {figures['at']} at commit {figures['commit'] or 'unknown'}{changes}, on {machine['cores']} cores of "
         f"{machine['cpu']} with {machine['memoryGiB']} GiB, {machine['system']}, load {machine['load']} before the "
         f"start; {versions}."
     )
-    lines = [
-        f"# {figures['title']}",
-        "",
-        f"In {figures['unit']}; the median of {rounds} rounds. Written by `make bench ONLY={figures['name']}`.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        *(f"| {' | '.join(cells)} |" for cells in _cells(figures)),
-        "",
-        *(f"- {note}" for note in figures["notes"]),
-        "",
-        where,
-        "",
-    ]
-    return "\n".join(lines)
 
 
-def _cells(figures: dict[str, Any]) -> list[list[str]]:
+def _title(figures: dict[str, Any], table: dict[str, Any]) -> str:
+    return table["title"] or figures["title"]
+
+
+def _cells(table: dict[str, Any]) -> list[list[str]]:
     return [
-        [row["name"], f"{row['median']:.2f}", f"{row['min']:.2f}", f"{row['max']:.2f}", f"{row['ratio']:.2f} x"]
-        for row in figures["rows"]
+        [row["name"], *(_number(row[name]) for name in ("median", "min", "max")), f"{row['ratio']:.2f} x"]
+        for row in table["rows"]
     ]
+
+
+def _target_cells(target: dict[str, Any]) -> list[str]:
+    return [target["text"], target["wanted"], _number(target["measured"]), "met" if target["met"] else "**missed**"]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4f}" if 0 < abs(value) < SMALL else f"{value:,.2f}"

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 
@@ -23,6 +24,7 @@ from ops.boot import http_problem, loopback_url
 from ops.errors import OpsError
 from ops.launch import raise_open_files
 from ops.ports import LOOPBACK, free_port
+from ops.postgres import SHARED_BUFFERS_MB_DEFAULT
 from ops.processes import MIGRATE, SEED, Process, application
 from ops.throwaway import embedded_postgres, embedded_valkey
 
@@ -39,6 +41,8 @@ class Stack:
 
     settings: Settings
     log_folder: Path
+    valkey_pid: int
+    postgres_pid: int
 
     @property
     def web_url(self) -> str:
@@ -48,9 +52,10 @@ class Stack:
     def live_url(self) -> str:
         return loopback_url(self.settings.host, self.settings.live_port)
 
-    def row(self, name: str) -> Process:
-        """The row of the table of processes with this name."""
-        return next(process for process in application(self.settings) if process.name == name)
+    def row(self, name: str, **changes: object) -> Process:
+        """The row of the table of processes with this name, as other settings would have it."""
+        known = self.settings.model_copy(update=changes)
+        return next(process for process in application(known) if process.name == name)
 
     def versions(self) -> dict[str, str]:
         """The versions of the servers behind the shop."""
@@ -62,12 +67,27 @@ class Stack:
         return {"postgresql": postgres, name: str(about[f"{name}_version"])}
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The processes of one row."""
+
+    pids: tuple[int, ...]
+
+    def cpu_seconds(self) -> float:
+        """What they and their children have used so far, user and system."""
+        return sum(cpu_seconds(pid) for pid in self.pids)
+
+
 @contextmanager
-def measured_stack() -> Iterator[Stack]:
-    """Bring a whole demo up on free ports; raises OpsError where it does not come up."""
+def measured_stack(without: Collection[str] = LEFT_OUT, **environment: str) -> Iterator[Stack]:
+    """Bring a whole demo up on free ports, without some rows of the table, with more settings in its environment.
+
+    For one benchmark a process: the environment and the clients of this process are the stack's from then on. Raises
+    OpsError where it does not come up.
+    """
     raise_open_files()
     with ExitStack() as cleanup:
-        postgres = cleanup.enter_context(embedded_postgres())
+        postgres = cleanup.enter_context(embedded_postgres(shared_buffers_mb=SHARED_BUFFERS_MB_DEFAULT))
         valkey = cleanup.enter_context(embedded_valkey())
         logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="doorbuster-bench-")))
         ports = _free_ports(3)
@@ -82,28 +102,33 @@ def measured_stack() -> Iterator[Stack]:
             "PORT": str(ports[0]),
             "LIVE_PORT": str(ports[1]),
             "FLOWER_PORT": str(ports[2]),
+            "LOG_LEVEL": "WARNING",
+            **environment,
         }
         settings.cache_clear()
-        stack = Stack(settings(), logs)
+        stack = Stack(settings(), logs, valkey.pid or 0, postgres.pid or 0)
         for job in (MIGRATE, SEED):
             _run(job)
-        for process in application(stack.settings):
-            if process.name not in LEFT_OUT:
-                cleanup.enter_context(started(stack, process))
-        for url in (stack.web_url, stack.live_url):
-            wait_until_it_answers(f"{url}/readyz")
+        rows = {process.name: process for process in application(stack.settings) if process.name not in without}
+        for process in rows.values():
+            cleanup.enter_context(started(stack, process))
+        for name, url in (("web", stack.web_url), ("live", stack.live_url)):
+            if name in rows:
+                wait_until_it_answers(f"{url}/healthz")
+        if {"worker", "beat", "chores", "web"} <= rows.keys():
+            wait_until_it_answers(f"{stack.web_url}/readyz")
         yield stack
 
 
 @contextmanager
-def started(stack: Stack, process: Process, *, target: str = "", port: int = 0) -> Iterator[None]:
-    """Run all processes of a row until the block ends; with `target` another WSGI application on another port."""
-    running: list[subprocess.Popen[bytes]] = []
+def started(stack: Stack, process: Process, *, target: str = "") -> Iterator[Running]:
+    """Run all processes of a row until the block ends; with `target` another application than the shop's."""
+    children: list[subprocess.Popen[bytes]] = []
     try:
         for name, command in process.programs.items():
-            arguments = _exchanged(command, stack.settings.port, target, port) if target else command
-            with (stack.log_folder / f"{target or name}.log").open("ab") as log:
-                running.append(
+            arguments = [*command[:-1], target] if target else command
+            with (stack.log_folder / f"{name}-{target or 'shop'}.log").open("ab") as log:
+                children.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "ops.launch", process.stop_signal.name, *arguments],
                         stdin=subprocess.DEVNULL,
@@ -113,10 +138,27 @@ def started(stack: Stack, process: Process, *, target: str = "", port: int = 0) 
                         start_new_session=True,
                     )
                 )
-        yield
+        yield Running(tuple(child.pid for child in children))
     finally:
-        for child in running:
+        for child in children:
             _end(child, process)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children have used so far, user and system; those that are gone count nothing."""
+    try:
+        parent = psutil.Process(pid)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    total = 0.0
+    for process in family:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def wait_until_it_answers(url: str) -> None:
@@ -126,12 +168,6 @@ def wait_until_it_answers(url: str) -> None:
         if time.monotonic() > deadline:
             raise OpsError(f"{url} does not answer: {problem}")
         time.sleep(POLL_SECONDS)
-
-
-def _exchanged(command: list[str], shop_port: int, target: str, port: int) -> list[str]:
-    """The web server's command for another application: same settings, its own port."""
-    words = [str(port) if word == str(shop_port) else word for word in command]
-    return [*words[:-1], target]
 
 
 def _run(job: Process) -> None:

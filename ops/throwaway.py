@@ -20,14 +20,16 @@ TEST_BUFFERS_MB = 32
 
 
 @contextmanager
-def embedded_postgres(directory: Path | None = None) -> Iterator[EmbeddedPostgres]:
+def embedded_postgres(
+    directory: Path | None = None, *, shared_buffers_mb: int = TEST_BUFFERS_MB
+) -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL with its data in `directory` (a fresh temporary one unless given).
 
     The caller may `kill()` it, `stop()` it and `start()` it again: same port, same password, same data.
     """
     with _home(directory, "postgres") as home:
         server = EmbeddedPostgres(
-            home, port=free_port(), password=secrets.token_urlsafe(12), shared_buffers_mb=TEST_BUFFERS_MB
+            home, port=free_port(), password=secrets.token_urlsafe(12), shared_buffers_mb=shared_buffers_mb
         )
         try:
             yield server.start()
