@@ -16,6 +16,7 @@ from web import (
     reservations,
     sales,
     series,
+    users,
 )
 from web.auth import init_auth
 from web.body import init_bodies
@@ -42,6 +43,7 @@ from web.trail import init_trail
 API = (
     accounts.blueprint,
     products.blueprint,
+    users.blueprint,
     categories.blueprint,
     sales.blueprint,
     purchases.blueprint,

@@ -44,6 +44,11 @@ def access_cookie() -> str | None:
     return request.cookies.get(ACCESS) or None
 
 
+def is_by_cookie() -> bool:
+    """Whether the request is a browser's of ours: a token in the header comes first (web/auth.py)."""
+    return access_cookie() is not None and "Authorization" not in request.headers
+
+
 def refresh_cookie() -> str | None:
     return request.cookies.get(REFRESH) or None
 
