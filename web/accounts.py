@@ -2,39 +2,43 @@
 
 from typing import Any
 
+import structlog
 from flask.wrappers import Response
 
 from models import accounts, socket_tickets, tokens
 from models.clock import to_iso, to_ms
 from models.errors import NotFoundError
 from models.rediskeys import SOCKET_TICKET_SECONDS
-from models.revocations import revoke
+from models.revocations import Spent, revoke, spend
 from models.user import Role, User
 from web.auth import (
     Identity,
     TokenRevokedError,
     UnauthorizedError,
-    admin_required,
     current_user,
+    identity_of_refresh_token,
     identity_of_token,
     login_required,
     public,
 )
 from web.body import optional_body
+from web.cookies import begin_session, is_by_cookie
 from web.envelope import ok
-from web.limits import limit_logins, limit_signups
+from web.limits import limit_logins, limit_password_changes, limit_signups
 from web.openapi import api_blueprint, refusal
-from web.schemas import Envelope, PageEnvelope
+from web.schemas import Envelope
 from web.schemas_accounts import (
     LoginBody,
     LogoutBody,
+    PasswordChangeBody,
     RefreshBody,
     SessionView,
     SignUpBody,
     SocketTicketView,
-    UsersQuery,
     UserView,
 )
+
+log = structlog.get_logger()
 
 blueprint = api_blueprint("accounts", __name__, url_prefix="/api", tag="accounts", about="Who buys and who operates")
 
@@ -84,11 +88,16 @@ def log_in(body: LoginBody) -> Response:
 def refresh_session(body: RefreshBody) -> Response:
     """Get a new pair of tokens for a refresh token, once
 
-    The refresh token is used up by this: the new pair holds its successor.
+    The refresh token is used up by this: the new pair holds its successor. One that comes again later is in two hands,
+    and nobody knows whose is the thief's: both must log in again.
     """
-    identity = identity_of_token(body.refresh_token, refresh=True)
-    user = _still_there(identity)
-    if not revoke(identity.jti, identity.expires_at):
+    identity = identity_of_refresh_token(body.refresh_token)
+    user = user_of(identity)
+    spent = spend(identity.jti, identity.expires_at)
+    if spent is Spent.STOLEN:
+        log.warning("tokens.stolen", user=user.id)
+        accounts.refuse_tokens(user.id)
+    if spent is not Spent.NOW:
         raise TokenRevokedError
     return ok(_session_json(user), "Tokens refreshed successfully")
 
@@ -116,15 +125,26 @@ def log_out() -> Response:
 @login_required
 def show_me() -> Response:
     """Who the token belongs to"""
-    return ok(user_json(_still_there(current_user())), "User retrieved successfully")
+    return ok(user_json(user_of(current_user())), "User retrieved successfully")
 
 
-@blueprint.get("/users", responses={200: PageEnvelope[UserView]})
-@admin_required
-def list_users(query: UsersQuery) -> Response:
-    """All accounts, newest first; for admins"""
-    users, total = accounts.list_users(query.search, query.page, query.limit)
-    return ok([user_json(user) for user in users], "Users retrieved successfully", meta=query.meta(total))
+@blueprint.post(
+    "/users/me/password",
+    responses={
+        200: Envelope[SessionView],
+        403: refusal("`WRONG_PASSWORD`: the old one is not it"),
+        409: refusal("`PASSWORD_CHANGED` at the same moment"),
+    },
+)
+@login_required
+@limit_password_changes
+def change_password(body: PasswordChangeBody) -> Response:
+    """Change one's password: every token from before is refused, and the answer holds new ones"""
+    changed = accounts.change_password(current_user().user_id, body.old_password, body.new_password)
+    response = ok(_session_json(changed.user), "Password changed successfully")
+    if is_by_cookie():
+        begin_session(response, changed.user)
+    return response
 
 
 @blueprint.post("/ws-tickets", responses={201: Envelope[SocketTicketView]})
@@ -147,12 +167,18 @@ def _session_json(user: User) -> dict[str, Any]:
     }
 
 
-def _still_there(identity: Identity) -> User:
-    """The account behind a token, as it is now; a token of an account that is gone is worth nothing."""
+def user_of(identity: Identity) -> User:
+    """The account behind a token, as it is now. Whether its tokens are still good is read with it: Redis may not know.
+
+    Raises UnauthorizedError, also for an account that is gone, and AccountBlockedError.
+    """
     try:
-        return accounts.active_user(identity.user_id)
+        user = accounts.active_user(identity.user_id)
     except NotFoundError as error:
         raise UnauthorizedError from error
+    if identity.generation < user.token_generation:
+        raise TokenRevokedError
+    return user
 
 
 def _revoke_refresh_token(token: str, *, of: Identity) -> None:

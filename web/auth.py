@@ -39,6 +39,7 @@ __all__ = [
     "UnauthorizedError",
     "admin_required",
     "current_user",
+    "identity_of_refresh_token",
     "identity_of_token",
     "init_auth",
     "issue_access_token",
@@ -175,6 +176,14 @@ def identity_of_token(token: str, *, refresh: bool = False) -> Identity:
     if is_revoked(identity.jti, identity.user_id, identity.generation):
         raise TokenRevokedError
     return identity
+
+
+def identity_of_refresh_token(token: str) -> Identity:
+    """Whoever a sound refresh token was given to, used or not: `models.revocations.spend` says which.
+
+    Raises UnauthorizedError.
+    """
+    return _verify(token, tokens.REFRESH)
 
 
 def redeem_ticket(ticket: str) -> Identity:

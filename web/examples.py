@@ -7,6 +7,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "accountsLogIn": {"email": "ann@example.com", "password": "customer123"},
     "accountsRefreshSession": {"refreshToken": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.signature"},
     "accountsLogOut": {"refreshToken": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.signature"},
+    "accountsChangePassword": {"oldPassword": "customer123", "newPassword": "a longer one 2030"},
+    "usersCreate": {"name": "Olga Operator", "email": "olga@example.com", "password": "operator123", "role": "admin"},
+    "usersChange": {"role": "admin"},
     "categoriesCreate": {"name": "Shoes"},
     "categoriesRename": {"name": "Running shoes"},
     "productsCreate": {

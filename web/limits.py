@@ -109,6 +109,16 @@ def limit_logins(view: Callable[..., Any]) -> Callable[..., Any]:
     return limited
 
 
+def limit_password_changes(view: Callable[..., Any]) -> Callable[..., Any]:
+    """By account, as log-ins are: whoever holds a token must not try passwords out with it."""
+    failures = limiter.limit(
+        lambda: settings().rate_limit_login_address,
+        deduct_when=lambda response: response.status_code == 403,  # noqa: PLR2004 - Forbidden
+    )
+    limited: Callable[..., Any] = limiter.limit(lambda: settings().rate_limit_login)(failures(view))
+    return limited
+
+
 def _is_failed_login(response: Response) -> bool:
     return response.status_code == 401  # noqa: PLR2004 - Unauthorized
 

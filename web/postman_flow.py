@@ -173,7 +173,7 @@ FLOW = (
     Step("reservationsCancelProduct", "Give that back", 200, CUSTOMER),
     Step("reservationsRefund", "Take the first purchase back", 200, ADMIN, body={"reason": "arrived broken"}),
     Step("leaderboardByUnits", "Who bought most, now", 200, ADMIN),
-    Step("accountsListUsers", "Accounts, as the admin sees them", 200, ADMIN, query={"limit": "5"}),
+    Step("usersListAll", "Accounts, as the admin sees them", 200, ADMIN, query={"limit": "5"}),
     Step("salesPause", "Hold the sale back", 200, ADMIN),
     Step("purchasesBuy", "Nobody buys meanwhile", 409, CUSTOMER),
     Step("salesResume", "Let the sale go on", 200, ADMIN),

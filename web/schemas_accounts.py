@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from models.passwords import LENGTH_MAX, LENGTH_MIN
 from web.fields import Email, PersonName, SearchTerm
-from web.schemas import Body, PageQuery, View
+from web.schemas import Body, PageQuery, PathIds, View
 
 # Kept as typed: a space at the end of a password is part of it.
 Password = Annotated[str, StringConstraints(min_length=LENGTH_MIN, max_length=LENGTH_MAX)]
@@ -35,6 +35,31 @@ class LogoutBody(Body):
     refresh_token: Token | None = Field(default=None, description="also revoked, if given")
 
 
+class PasswordChangeBody(Body):
+    old_password: PasswordToTry
+    new_password: Password
+
+
+class NewUserBody(Body):
+    """An account that an admin makes, of any role."""
+
+    name: PersonName
+    email: Email
+    password: Password
+    role: Literal["customer", "admin"] = "customer"
+
+
+class UserChangesBody(Body):
+    """What changes. Another role ends what the account's tokens were good for."""
+
+    name: PersonName = ""
+    role: Literal["customer", "admin"] = "customer"
+
+
+class UserPath(PathIds):
+    user_id: int
+
+
 class UsersQuery(PageQuery):
     search: SearchTerm | None = Field(default=None, description="a part of a name or an address")
 
@@ -45,6 +70,12 @@ class UserView(View):
     email: str
     role: Literal["customer", "admin"]
     created_at: str
+
+
+class AccountView(UserView):
+    """An account as admins see it; `blockedAt` is null for whoever may log in."""
+
+    blocked_at: str | None
 
 
 class SessionView(View):

@@ -25,7 +25,13 @@ FIELDS_MAX = 30
 SECRET = re.compile("password|secret|token", re.IGNORECASE)
 # The nouns behind the ids of paths, and behind the collections that a new thing's address is in.
 NOUN_OF_ID = {"rule_id": "ip_rule", "record_id": "fraud_record"}
-NOUN_OF_COLLECTION = {"flash-sales": "sale", "products": "product", "categories": "category", "ip-rules": "ip_rule"}
+NOUN_OF_COLLECTION = {
+    "flash-sales": "sale",
+    "products": "product",
+    "categories": "category",
+    "ip-rules": "ip_rule",
+    "users": "user",
+}
 
 
 def init_trail(app: Flask) -> None:

@@ -79,6 +79,7 @@ def stock_shop(app: OpenAPI, make_user: Any, make_product: Any, make_sale: Any) 
             "purchase_id": f"{sale.id}-{held}",
             "bought_id": f"{sale.id}-{bought}",
             "user_id": owner.id,
+            "other_user_id": make_user().id,
             "series_id": int(made("/api/series", EXAMPLES["seriesCreate"] | {"productId": str(recurring.id)})),
             "rule_id": int(made("/api/ip-rules", EXAMPLES["ipRulesCreate"] | {"network": f"2001:db8::{number:x}/128"})),
             "record_id": _fraud_record(sale.id, owner.id),

@@ -12,9 +12,9 @@ from models.ledger import PurchaseFilter, movements, purchases_of_sale
 from models.purchase import Status, purchase_id
 from models.purchases import purchases_of
 from models.record import PurchaseRecord
-from web import accounts as accounts_api
 from web import purchases as purchases_api
 from web import reservations as reservations_api
+from web import users as users_api
 from web.auth import admin_required
 from web.cursors import decode_cursor, encode_cursor
 from web.desk.acting import ROWS, ask, read_query
@@ -61,7 +61,7 @@ class MovementsQuery(Query):
 @blueprint.get("/users")
 @admin_required
 def users() -> str:
-    answer = ask(accounts_api.list_users, query=read_query(UsersQuery, limit=ROWS))
+    answer = ask(users_api.list_all, query=read_query(UsersQuery, limit=ROWS))
     rows = [
         (link(f"/admin/users/{user['id']}", user["name"]), user["email"], user["role"], when(user["createdAt"]))
         for user in answer.data

@@ -9,10 +9,11 @@ from flask.wrappers import Response
 from werkzeug.wrappers import Response as AnyResponse
 
 from models import accounts
-from models.errors import DomainError, NotFoundError
+from models.errors import DomainError
 from models.revocations import revoke
 from models.user import User
 from web import cookies
+from web.accounts import user_of
 from web.auth import Identity, UnauthorizedError, identity_of_token, optional_user, public
 from web.cookies import CsrfError
 from web.envelope import ok
@@ -99,7 +100,7 @@ def refresh() -> Response:
         raise UnauthorizedError("You are logged out")
     cookies.check_csrf(identity.user_id)
     response = ok(None, "Session renewed")
-    cookies.renew_access(response, accounts.active_user(identity.user_id))
+    cookies.renew_access(response, user_of(identity))
     return response
 
 
@@ -113,8 +114,8 @@ def resume() -> AnyResponse:
     response = redirect(own_path(request.args.get("next")), 303)
     identity = _known(cookies.refresh_cookie(), is_refresh=True)
     try:
-        user = accounts.active_user(identity.user_id) if identity else None
-    except (NotFoundError, accounts.AccountBlockedError):
+        user = user_of(identity) if identity else None
+    except (UnauthorizedError, accounts.AccountBlockedError):
         user = None
     if user is None:
         cookies.end_session(response)
