@@ -2,5 +2,5 @@
 
 from celery import Celery
 
-app = Celery("doorbuster", include=["worker.settling", "worker.chores", "worker.process"])
+app = Celery("doorbuster", include=["worker.settling", "worker.chores", "worker.process", "worker.watchdog"])
 app.config_from_object("celeryconfig")

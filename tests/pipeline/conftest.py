@@ -23,7 +23,9 @@ from web.wake import waker
 ROOT = Path(__file__).parent.parent.parent
 CELERY = (sys.executable, "-m", "celery", "--app", "worker.app")
 WORKER = ("worker", "--pool", "solo", "--concurrency", "1", "--without-gossip", "--without-mingle")
+UNGUARDED = (sys.executable, "-m", "celery", "--app", "tests.pipeline.unguarded")
 COMMANDS = {
+    "unguarded": (*UNGUARDED, *WORKER, "--queues", "settlements"),
     "worker": (*CELERY, *WORKER, "--queues", "settlements"),
     "own": (*CELERY, *WORKER),
     "chores": (*CELERY, *WORKER, "--queues", "chores"),
@@ -72,6 +74,12 @@ class Processes:
 
     def signal(self, name: str, number: int) -> None:
         self._running[name].send_signal(number)
+
+    def is_running(self, name: str) -> bool:
+        return self._running[name].poll() is None
+
+    def status(self, name: str) -> int | None:
+        return self._running[name].poll()
 
     def log(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_text()
