@@ -1,0 +1,301 @@
+"""The course of one seed: make the sales, let the crowd loose, begin the faults, wait for recovery, ask the oracle."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import redis
+
+from models.clock import now, to_iso
+from models.tokens import issue_access_token
+from models.user import Role
+from ops.buyers import Buyer, make_buyers
+from ops.errors import OpsError
+from ops.rush.shop import TroubleError
+from tests.faults import kinds_beat, kinds_network, kinds_postgres, kinds_processes, kinds_redis
+from tests.faults.crowd import Crowd
+from tests.faults.kinds import FAULTS, Site
+from tests.faults.ledger import Ask, Ledger
+from tests.faults.oracle import Row, SaleRow, Verdict, judge
+from tests.faults.plan import AskPlan, Plan, SalePlan, make_plan
+from tests.faults.stack import Stack
+
+# Importing them registers what they know.
+KINDS = (kinds_processes, kinds_redis, kinds_postgres, kinds_network, kinds_beat)
+
+DRAIN_SECONDS = 15.0
+# A line that is not empty by then never will be: what is found is written down.
+GIVE_UP_SECONDS = 60.0
+RECOVERY_SECONDS_MAX = 90.0
+HOME_SECONDS_MAX = 90.0
+POLL_SECONDS = 0.1
+TOKEN_LIFETIME = timedelta(days=1)
+SETUP_SECONDS_MAX = 60.0
+# The rush begins when the sales are made and known.
+LEAD_SECONDS = 0.5
+
+ROWS = """
+    SELECT sale_id, ticket, user_id, kind, quantity, status, reason, idempotency_key AS key, duplicate_of,
+           original_ticket, admitted_at, settled_at
+    FROM purchases WHERE sale_id = ANY(%s)
+"""
+SALES = """
+    SELECT id AS sale_id, total_stock, sold, reserved, settled_through, ends_at IS NOT NULL AS has_end
+    FROM flash_sales WHERE id = ANY(%s)
+"""
+ADMIN = "INSERT INTO users (name, email, role) VALUES ('Operator', %s, 'admin') RETURNING id"
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a seed. `drain_seconds` from recovery to the last line's being empty."""
+
+    seed: int
+    faults: tuple[str, ...]
+    verdict: Verdict
+    requests: int
+    drain_seconds: float
+    notes: list[str] = field(default_factory=list)
+    refusals: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_right(self) -> bool:
+        return self.verdict.is_right
+
+
+def plan_of(seed: int, only: str | None = None) -> Plan:
+    """The plan of a seed over all kinds of faults, or over one."""
+    return make_plan(seed, list(FAULTS), [name for name, kind in FAULTS.items() if kind.may_be_second], only)
+
+
+def run_seed(stack: Stack, plan: Plan, *, drain_seconds_max: float = DRAIN_SECONDS) -> Result:
+    """Run one seed on a stack that is well, and leave it well. Raises OpsError where it does not become well again."""
+    result = asyncio.run(_Course(stack, plan).run(drain_seconds_max))
+    stack.revive()
+    stack.wait_until_ready()
+    return result
+
+
+class _Course:
+    """One seed, with what all of its steps need."""
+
+    def __init__(self, stack: Stack, plan: Plan) -> None:
+        self._stack = stack
+        self._plan = plan
+        self._rng = random.Random(plan.seed)
+        self._ledger = Ledger()
+        self._crowd = Crowd(stack.web_urls, stack.live_urls, self._ledger, random.Random(plan.seed))
+
+    async def run(self, drain_seconds_max: float) -> Result:
+        async with self._crowd:
+            admin_token, buyers = await asyncio.to_thread(self._people)
+            begins_at = time.monotonic() + LEAD_SECONDS
+            sale_ids = [await self._make_sale(admin_token, sale, begins_at) for sale in self._plan.sales]
+            begins_at = max(begins_at, time.monotonic())
+            site = Site(self._stack, self._rng, sale_ids, admin_token)
+            crowd = self._let_loose(sale_ids, buyers, begins_at)
+            await asyncio.gather(*(self._fault(site, name, begins_at + at) for name, at in self._plan.faults))
+            await asyncio.to_thread(self._recover)
+            recovered_at = time.monotonic()
+            drained_at = await self._drain(sale_ids, crowd, recovered_at)
+            self._crowd.is_over.set()
+            _, stuck = await asyncio.wait(crowd, timeout=HOME_SECONDS_MAX)
+            for task in stuck:
+                task.cancel()
+            for task in crowd:
+                if not task.cancelled() and task.done() and (error := task.exception()) is not None:
+                    raise error
+            verdict = await self._ask_the_oracle(site, sale_ids)
+            if stuck:
+                verdict.complain(f"{len(stuck)} buyers never came home")
+            self._judge_drain(verdict, drained_at, recovered_at, drain_seconds_max)
+            for name, _ in self._plan.faults:
+                check = FAULTS[name].check
+                for complaint in await check(site) if check is not None else ():
+                    verdict.complain(complaint)
+        return Result(
+            seed=self._plan.seed,
+            faults=tuple(name for name, _ in self._plan.faults),
+            verdict=verdict,
+            requests=len(self._ledger.asks),
+            drain_seconds=round((drained_at or time.monotonic()) - recovered_at, 2),
+            notes=site.notes,
+            refusals=dict(self._ledger.refusals + self._ledger.silences),
+        )
+
+    def _people(self) -> tuple[str, list[Buyer]]:
+        """An admin's token, and a fresh buyer for every request."""
+        with self._stack.sql(autocommit=True) as connection:
+            admin = connection.execute(ADMIN, (f"{secrets.token_hex(6)}@operators.example",)).fetchone()
+        with psycopg.connect(self._stack.postgres.url, autocommit=True) as connection:
+            buyers = make_buyers(connection, len(self._plan.asks))
+        admin_id = int(str(admin and admin["id"]))
+        return issue_access_token(admin_id, Role.ADMIN, TOKEN_LIFETIME), buyers
+
+    async def _make_sale(self, admin_token: str, sale: SalePlan, begins_at: float) -> int:
+        name = f"Faults {secrets.token_hex(4)}"
+        product = await self._create(admin_token, "/api/products", {"name": name, "price": "99.99"})
+        starts = now() + timedelta(seconds=begins_at - time.monotonic() + sale.opens_in - LEAD_SECONDS)
+        body: dict[str, Any] = {
+            "productId": product,
+            "title": name,
+            "flashPrice": "49.99",
+            "totalStock": sale.stock,
+            "startTime": to_iso(starts),
+            "holdSeconds": sale.hold_seconds,
+        }
+        if sale.lasts is not None:
+            body["endTime"] = to_iso(starts + timedelta(seconds=sale.lasts + LEAD_SECONDS))
+        if sale.max_per_user is not None:
+            body["maxPerUser"] = sale.max_per_user
+        return int(await self._create(admin_token, "/api/flash-sales", body))
+
+    async def _create(self, token: str, path: str, body: dict[str, Any]) -> str:
+        """Make one thing through the API; the stack is well, so a no is an error."""
+        end = time.monotonic() + SETUP_SECONDS_MAX
+        while True:
+            with suppress(TroubleError):
+                answer = await self._crowd.ask_anybody("POST", path, token=token, body=body)
+                if answer.is_good:
+                    return str(answer.data["id"])
+                if answer.status < 500 and answer.code != "ACTIVE_SALE_EXISTS":
+                    raise OpsError(f"POST {path} was refused: {answer.code} {answer.body.get('errors') or ''}")
+            if time.monotonic() > end:
+                raise OpsError(f"POST {path}: no good answer within {SETUP_SECONDS_MAX:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _let_loose(
+        self, sale_ids: Sequence[int], buyers: Sequence[Buyer], begins_at: float
+    ) -> list["asyncio.Task[None]"]:
+        tasks = []
+        former: list[Buyer] = []
+        for number, (plan, fresh) in enumerate(zip(self._plan.asks, buyers, strict=True)):
+            buyer = self._rng.choice(former) if plan.is_again and former else fresh
+            if not plan.listens and buyer is fresh:
+                former.append(fresh)
+            ask = self._ask(plan, sale_ids, buyer, number)
+            self._ledger.asks.append(ask)
+            tasks.append(asyncio.create_task(self._crowd.visit(ask, begins_at + plan.at, listens=plan.listens)))
+        return tasks
+
+    @staticmethod
+    def _ask(plan: AskPlan, sale_ids: Sequence[int], buyer: Buyer, number: int) -> Ask:
+        return Ask(
+            sale_id=sale_ids[plan.sale],
+            user_id=buyer.user_id,
+            token=buyer.token,
+            kind=plan.kind,
+            quantity=plan.quantity,
+            key=f"ask-{number}" if plan.has_key else None,
+            then=plan.then,
+        )
+
+    @staticmethod
+    async def _fault(site: Site, name: str, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - time.monotonic()))
+        await FAULTS[name].run(site)
+
+    def _recover(self) -> None:
+        """Wait until the servers answer and the supervisor has started again what was killed."""
+        self._stack.revive()
+        end = time.monotonic() + RECOVERY_SECONDS_MAX
+        while set(self._stack.pids()) < set(self._stack.programs) or not self._servers_answer():
+            if time.monotonic() > end:
+                raise OpsError("the stack did not recover: see its logs")
+            time.sleep(POLL_SECONDS)
+
+    def _servers_answer(self) -> bool:
+        try:
+            with self._stack.sql() as connection, self._stack.keys() as client:
+                connection.execute("SELECT 1")
+                client.set("faults:well", "1", ex=10)
+        except (psycopg.Error, redis.RedisError):
+            return False
+        return True
+
+    async def _drain(
+        self, sale_ids: Sequence[int], crowd: Sequence["asyncio.Task[None]"], recovered_at: float
+    ) -> float | None:
+        """When every line was empty and nobody was buying any more; None if that never came."""
+        drained_at: float | None = None
+        end = recovered_at + GIVE_UP_SECONDS
+        while time.monotonic() < end:
+            is_empty = await asyncio.to_thread(self._lines_are_empty, sale_ids)
+            drained_at = (drained_at or time.monotonic()) if is_empty else None
+            if drained_at is not None and self._everybody_asked(crowd):
+                return drained_at
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    def _everybody_asked(self, crowd: Sequence["asyncio.Task[None]"]) -> bool:
+        """Whether nobody is still at the till: everyone has a ticket or a refusal, or went home."""
+        pairs = zip(self._ledger.asks, crowd, strict=True)
+        return all(ask.is_accepted or task.done() for ask, task in pairs)
+
+    def _lines_are_empty(self, sale_ids: Sequence[int]) -> bool:
+        try:
+            with self._stack.keys() as client:
+                return all(not client.xlen(f"{{sale:{sale_id}}}:mailbox") for sale_id in sale_ids)
+        except redis.RedisError:
+            return False
+
+    def _judge_drain(self, verdict: Verdict, drained_at: float | None, recovered_at: float, seconds_max: float) -> None:
+        if drained_at is None:
+            verdict.complain(f"the line was not empty {GIVE_UP_SECONDS:.0f} s after recovery")
+        elif drained_at - recovered_at > seconds_max:
+            verdict.complain(f"the line was empty only {drained_at - recovered_at:.1f} s after recovery")
+
+    async def _ask_the_oracle(self, site: Site, sale_ids: Sequence[int]) -> Verdict:
+        """Ask for every accepted request once more, over HTTP, and hold all of it against PostgreSQL."""
+        for ask in self._ledger.accepted:
+            for ticket in ask.tickets:
+                await self._look_again(ask, ticket)
+        audits = {sale_id: await self._audit(sale_id) for sale_id in sale_ids}
+        sales, rows = await asyncio.to_thread(self._read, sale_ids, audits)
+        return judge(self._ledger, sales, rows, site.restores)
+
+    async def _look_again(self, ask: Ask, ticket: int) -> None:
+        for _ in range(20):
+            answer = await self._crowd.look(ask, ticket)
+            if answer is not None and answer.is_good:
+                ask.hear(time.monotonic(), ticket, str(answer.data["status"]), "look")
+                return
+            if answer is not None and answer.status == 404:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _audit(self, sale_id: int) -> bool | None:
+        for _ in range(20):
+            with suppress(TroubleError):
+                answer = await self._crowd.ask_anybody("GET", f"/api/flash-sales/{sale_id}/audit")
+                if answer.is_good:
+                    return bool(answer.data["agrees"])
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    def _read(self, sale_ids: Sequence[int], audits: dict[int, bool | None]) -> tuple[list[SaleRow], list[Row]]:
+        with self._stack.sql() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            rows = [Row(**found) for found in connection.execute(ROWS, (list(sale_ids),))]  # type: ignore[arg-type]
+            found_sales: list[dict[str, Any]] = list(connection.execute(SALES, (list(sale_ids),)))
+        with_holds = {row.sale_id for row in rows if row.kind == "reservation"}
+        sales = [
+            SaleRow(
+                sale_id=sale["sale_id"],
+                total_stock=sale["total_stock"],
+                sold=sale["sold"],
+                reserved=sale["reserved"],
+                settled_through=sale["settled_through"],
+                audit_agrees=audits[sale["sale_id"]],
+                moved=sale["has_end"] or sale["sale_id"] in with_holds,
+            )
+            for sale in found_sales
+        ]
+        return sales, rows
