@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset test check lock buyers rush bench migrate postman browser wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset test check lock buyers rush bench faults migrate postman browser proxy wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QU
 bench: install-bench wrk ## measure, each figure beside its baseline (ONLY=a,b ROUNDS= QUICK=1)
 	@$(VENV) -m bench $(ONLY) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(QUICK),--quick)
 
+faults: install-dev ## break the stack in every way we know, and count what is lost (SEEDS= SEED= FAULT=)
+	@$(VENV) -m tests.faults $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SEED),--seed '$(SEED)') \
+		$(if $(FAULT),--fault '$(FAULT)')
+
 postman: install-local ## write docs/openapi.json and docs/postman from the code
 	@$(VENV) -m ops.documents
 
@@ -49,6 +53,13 @@ browser: ## install Debian's Chromium, which the tests of the pages use, unless 
 			{ echo "doorbuster: there is no chromium: as root, apt-get install chromium" >&2; exit 1; }; \
 		apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; }
+
+proxy: ## install Debian's nginx, which the tests of the proxy run, unless it is there (as root)
+	@[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+			{ echo "doorbuster: there is no nginx: as root, apt-get install nginx-light" >&2; exit 1; }; \
+		apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends nginx-light >/dev/null; }
 
 wrk: ## install Debian's load generator, which the benchmarks use, unless it is there (as root)
 	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

@@ -13,6 +13,8 @@ DEADLOCK = "40P01"
 SERIALIZATION = "40001"
 DISK_FULL = "53100"
 
+TAKERS = 4
+
 # Fails a share of all changes to sales with an error that a busy PostgreSQL could have raised by itself.
 INJECT = """
     CREATE OR REPLACE FUNCTION faults_inject() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -52,26 +54,40 @@ def _end_sessions(site: Site) -> None:
 @fault("no-connections", "PostgreSQL has no connection left for anybody")
 async def no_connections(site: Site) -> None:
     taken: list[psycopg.Connection] = []
-    end = time.monotonic() + site.rng.uniform(2.0, 4.0)
     try:
-        await asyncio.to_thread(_take_connections, site, taken, end)
+        takers = (asyncio.to_thread(_take_until_refused, site, taken) for _ in range(TAKERS))
+        await asyncio.gather(*takers)
+        await asyncio.to_thread(_put_out, taken)
+        await asyncio.to_thread(_keep_all_places, site, taken, time.monotonic() + site.rng.uniform(2.0, 4.0))
         site.notes.append(f"{len(taken)} connections taken")
     finally:
         for connection in taken:
             connection.close()
 
 
-def _take_connections(site: Site, taken: list[psycopg.Connection], end: float) -> None:
-    """Put everybody out and take each place as it falls free, until `end` (the rig's monotonic clock)."""
-    url = site.stack.postgres.url + "?application_name=faults"
-    last_put_out = 0.0
+def _connect(site: Site) -> psycopg.Connection:
+    return psycopg.connect(f"{site.stack.postgres.url}?application_name=faults", autocommit=True, connect_timeout=2)
+
+
+def _take_until_refused(site: Site, taken: list[psycopg.Connection]) -> None:
+    with suppress(psycopg.OperationalError):
+        while True:
+            taken.append(_connect(site))
+
+
+def _keep_all_places(site: Site, taken: list[psycopg.Connection], end: float) -> None:
+    """Take each place that falls free, until `end` (the rig's monotonic clock)."""
     while time.monotonic() < end:
         try:
-            taken.append(psycopg.connect(url, autocommit=True, connect_timeout=2))
+            taken.append(_connect(site))
         except psycopg.OperationalError:
-            time.sleep(0.02)
-        if taken and time.monotonic() - last_put_out > 0.5:
-            last_put_out = time.monotonic()
+            time.sleep(0.05)
+
+
+def _put_out(taken: list[psycopg.Connection]) -> None:
+    """End everybody else's sessions: they come back, and find no place."""
+    with suppress(psycopg.OperationalError):
+        if taken:
             taken[0].execute(END_ALL_OTHERS)
 
 

@@ -107,26 +107,27 @@ def section(found: dict[str, Any]) -> str:
     everything = found["all"]
     headings = " | ".join(heading for _, heading in COLUMNS)
     changes = " with uncommitted changes" if found["uncommittedChanges"] else ""
+    seeds = everything["seeds"]
     lines = [
         "## Faults",
         "",
-        f"A real stack (PostgreSQL, Redis, two web, two live, two workers, chores, beat) in {everything['seeds']} seeded",
-        f"rushes over HTTP, each with a fault in its middle, {found['withASecondFault']} with a second one beside it. After",
-        "each the oracle asks: has every accepted request exactly one outcome, over HTTP and in PostgreSQL; are units and",
-        "tickets right; does the audit agree; was the line empty 15 s after recovery without anybody's help? Written by",
-        f"`make faults SEEDS={everything['seeds']}`; a single seed is replayed with `make faults SEED=17`.",
+        f"A real stack (PostgreSQL, Redis, two web, two live, two workers, chores, beat) in {seeds} seeded rushes",
+        f"over HTTP, each with a fault in its middle, {found['withASecondFault']} with a second one. After each the",
+        "oracle asks: has every accepted request exactly one outcome, over HTTP and in PostgreSQL; are units and tickets",
+        "right; does the audit agree; was the line empty 15 s after recovery without anybody's help? Written by",
+        f"`make faults SEEDS={seeds}`; one seed is run again with `make faults SEED=17`.",
         "",
         f"| fault | what | {headings} |",
         f"| --- | --- |{' ---: |' * len(COLUMNS)}",
         *(f"| {row['fault']} | {row['about']} | {' | '.join(_cells(row))} |" for row in found["rows"]),
         f"| **all** | | {' | '.join(_cells(everything))} |",
         "",
-        "*Forgotten, as allowed*: requests that Redis admitted after the copy that it was restored from and that nobody had",
-        "settled yet ([what is not promised](architecture.md#what-is-not-promised)); counted by themselves, never more.",
+        "*Forgotten, as allowed*: requests that Redis admitted after the copy that it was restored from, and that",
+        "nobody had settled yet ([what is not promised](architecture.md#what-is-not-promised)): counted by themselves.",
         "",
         *(f"The disk: {note}.\n" for note in found["notes"]),
         f"Run {found['at']} at commit {found['commit'] or 'unknown'}{changes}, Python {found['python']}, on",
-        f"{found['machine']['cores']} cores, load {found['machine']['load']} before the end.",
+        f"{found['machine']['cores']} cores; load {found['machine']['load']} in the last minute.",
         "",
     ]
     return "\n".join(lines)
