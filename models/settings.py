@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     web_threads: int = Field(default=16, ge=2, le=256, description="request threads of one web process")
     live_workers: int = Field(default=1, ge=1, le=64)
     settle_workers: int = Field(default=1, ge=1, le=64)
-    live_url: str = Field(default="", description="public ws(s):// address of /ws; from LIVE_PORT if empty")
+    live_url: str = Field(default="", description="public ws(s):// address of /ws")
     flower_url: str = Field(default="", description="where operators find Flower; from FLOWER_PORT if empty")
     flower_basic_auth: str = Field(default="", description="user:password of Flower")
 
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     access_token_minutes: int = Field(default=15, ge=1, le=1440)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     allow_admin_signup: bool = False
-    cookie_secure: bool | None = Field(default=None, description="on in production unless said otherwise")
+    cookie_secure: bool | None = Field(default=None, description="on in production and over https")
 
     # Who may call, and how often ("count/period", joined by ";", as flask-limiter reads it).
     rate_limit_default: str = "600/minute"
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     rate_limit_login_address: str = "5/minute"
     rate_limit_signup: str = "20/minute"
     rate_limit_exempt: Networks = Field(default=(), description="ranges free of limits and velocity rules")
-    trusted_proxies: Networks = Field(default=(), description="ranges whose X-Forwarded-For is believed")
+    trusted_proxies: Networks = Field(default=(), description="ranges whose X-Forwarded-* is believed")
     cors_origins: Words = Field(default=(), description="origins that may call the API from a browser")
 
     # Velocity: what is odd enough to be noted, and what is too odd to be let in. 0 is never.

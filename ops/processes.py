@@ -19,6 +19,8 @@ WEB_CONNECTIONS_MAX = 4_096
 WEB_KILL_SECONDS = 5
 LIVE_CONNECTIONS_MAX = 6_000
 LIVE_GRACE_SECONDS = 8
+# Whom gunicorn itself believes about https: TRUSTED_PROXIES says it for the whole application (web/forwarded.py).
+NOBODY = "0.0.0.0"  # noqa: S104 - no peer has this address
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _live(settings: Settings) -> Process:
         "--workers": settings.live_workers,
         "--worker-connections": LIVE_CONNECTIONS_MAX,
         "--graceful-timeout": LIVE_GRACE_SECONDS,
+        "--forwarded-allow-ips": NOBODY,
         "--bind": f"{host}:{settings.live_port}",
     }
     return Process(name="live", argv=("-m", "gunicorn", "--no-control-socket", *_words(options), WSGI_APP))

@@ -26,6 +26,7 @@ from web.desk import routes as desk
 from web.desk.home import init_desk
 from web.dialects import init_dialects
 from web.errors import init_errors, refuse_invalid
+from web.forwarded import init_forwarded
 from web.guard import init_guard
 from web.headers import init_headers
 from web.ids import AnyIdConverter, IdConverter
@@ -42,8 +43,8 @@ from web.trail import init_trail
 # The API, one blueprint a resource. A new one is added here, and nowhere else.
 API = (
     accounts.blueprint,
-    products.blueprint,
     users.blueprint,
+    products.blueprint,
     categories.blueprint,
     sales.blueprint,
     purchases.blueprint,
@@ -83,6 +84,7 @@ def create_app() -> OpenAPI:
     init_openapi(app)
     init_postman(app)
     init_cli(app)
+    init_forwarded(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)
     init_trail(app)

@@ -81,13 +81,13 @@ def csrf_token(user_id: int) -> str:
 def keep_csrf(response: Response, token: str) -> None:
     """Set the CSRF cookie, if it is not there, for as long as the browser is open."""
     if request.cookies.get(CSRF) != token:
-        response.set_cookie(CSRF, token, samesite="Lax", secure=settings().cookies_are_secure)
+        response.set_cookie(CSRF, token, samesite="Lax", secure=_are_secure())
 
 
 def begin_session(response: Response, user: User) -> None:
     """Log a browser in."""
     days = timedelta(days=settings().refresh_token_days)
-    secure = settings().cookies_are_secure
+    secure = _are_secure()
     token = tokens.issue_refresh_token(user.id, user.role, generation=user.token_generation)
     response.set_cookie(REFRESH, token, max_age=days, path=REFRESH_PATH, httponly=True, samesite="Lax", secure=secure)
     response.set_cookie(CSRF, _new_token(user.id), max_age=days, samesite="Lax", secure=secure)
@@ -102,17 +102,21 @@ def renew_access(response: Response, user: User) -> None:
         max_age=timedelta(minutes=settings().access_token_minutes),
         httponly=True,
         samesite="Lax",
-        secure=settings().cookies_are_secure,
+        secure=_are_secure(),
     )
 
 
 def end_session(response: Response) -> None:
     """Log a browser out."""
-    response.delete_cookie(ACCESS, httponly=True, samesite="Lax", secure=settings().cookies_are_secure)
-    response.delete_cookie(
-        REFRESH, path=REFRESH_PATH, httponly=True, samesite="Lax", secure=settings().cookies_are_secure
-    )
-    response.delete_cookie(CSRF, samesite="Lax", secure=settings().cookies_are_secure)
+    response.delete_cookie(ACCESS, httponly=True, samesite="Lax", secure=_are_secure())
+    response.delete_cookie(REFRESH, path=REFRESH_PATH, httponly=True, samesite="Lax", secure=_are_secure())
+    response.delete_cookie(CSRF, samesite="Lax", secure=_are_secure())
+
+
+def _are_secure() -> bool:
+    """Whether they travel over HTTPS alone: as the settings say, and where they say nothing, as this request came."""
+    known = settings()
+    return known.cookies_are_secure or (known.cookie_secure is None and request.is_secure)
 
 
 def _new_token(user_id: int) -> str:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -9,7 +10,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,9 +19,19 @@ import pytest
 
 CONFIGURATION = Path(__file__).parents[2] / "ops/proxy/nginx.conf"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or shutil.which("nginx")
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 20
+# What the file says to whoever has TLS end in front of it.
+FRONT_LINES = ("set_real_ip_from 10.0.0.0/8;", "real_ip_header X-Forwarded-For;", "real_ip_recursive on;")
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="there is no nginx here: apt-get install nginx-light")
+
+@pytest.fixture(autouse=True)
+def nginx() -> None:
+    """Without nginx these tests are skipped, and say so; with REQUIRE_PROXY=1 they fail."""
+    if NGINX is None:
+        words = "there is no nginx here: make proxy"
+        if os.environ.get("REQUIRE_PROXY") == "1":
+            pytest.fail(words)
+        pytest.skip(words)
 
 
 class Room(BaseHTTPRequestHandler):
@@ -79,32 +91,58 @@ def rooms() -> Iterator[dict[str, ThreadingHTTPServer]]:
         server.server_close()
 
 
-@pytest.fixture
-def door(tmp_path: Path, rooms: dict[str, ThreadingHTTPServer]) -> Iterator[Door]:
-    """nginx with our file, but for addresses and paths that are those of this test."""
+@contextmanager
+def proxy(tmp_path: Path, rooms: dict[str, ThreadingHTTPServer], text: str) -> Iterator[Door]:
+    """nginx with this configuration, but for addresses and paths that are those of this test."""
     port = free_port()
-    text = CONFIGURATION.read_text().replace("listen 8080", f"listen 127.0.0.1:{port}")
-    text = text.replace("/tmp/", f"{tmp_path}/")  # noqa: S108 - the container's own
+    home = tmp_path / f"nginx-{port}"
+    home.mkdir()
+    text = text.replace("listen 8080", f"listen 127.0.0.1:{port}")
+    text = text.replace("/tmp/", f"{home}/")  # noqa: S108 - the container's own
     for name, server in rooms.items():
         text = re.sub(rf"server {name}:\d+ resolve;", f"server 127.0.0.1:{server.server_port};", text)
-    text = re.sub(r"^ *resolver .*$", "", text, flags=re.MULTILINE).replace("/dev/stdout", str(tmp_path / "access.log"))
+    text = re.sub(r"^ *resolver .*$", "", text, flags=re.MULTILINE).replace("/dev/stdout", str(home / "access.log"))
     # An open-file limit and a wait for the last client are the container's business.
     text = re.sub(r"^(worker_rlimit_nofile|worker_shutdown_timeout|worker_processes) .*$", "", text, flags=re.MULTILINE)
-    file = tmp_path / "nginx.conf"
+    file = home / "nginx.conf"
     file.write_text("worker_processes 1;\n" + text)
-    process = subprocess.Popen([str(NGINX), "-p", str(tmp_path), "-c", str(file), "-g", "daemon off;"])
+    process = subprocess.Popen([str(NGINX), "-p", str(home), "-c", str(file), "-g", "daemon off;"])
     deadline = time.monotonic() + START_SECONDS_MAX
-    while True:
-        assert process.poll() is None, "nginx did not start"
-        assert time.monotonic() < deadline, "nginx does not answer"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield Door(port)
-    process.send_signal(signal.SIGTERM)
-    process.wait(10)
+    try:
+        while True:
+            assert process.poll() is None, "nginx did not start"
+            assert time.monotonic() < deadline, "nginx does not answer"
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield Door(port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+@pytest.fixture
+def door(tmp_path: Path, rooms: dict[str, ThreadingHTTPServer]) -> Iterator[Door]:
+    """The proxy as it stands in the repository."""
+    with proxy(tmp_path, rooms, CONFIGURATION.read_text()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def behind(tmp_path: Path, rooms: dict[str, ThreadingHTTPServer]) -> Iterator[Callable[[str], Door]]:
+    """behind("10.0.0.0/8") -> the proxy with that range named as what stands in front, where its comments say."""
+    with ExitStack() as stack:
+
+        def opened(front: str) -> Door:
+            text = CONFIGURATION.read_text()
+            for line in ("# 10.0.0.0/8 1;", *(f"#   {word}" for word in FRONT_LINES)):
+                assert line in text
+                text = text.replace(line, line.lstrip("# ").replace("10.0.0.0/8", front))
+            return stack.enter_context(proxy(tmp_path, rooms, text))
+
+        yield opened
 
 
 def test_pages_and_plain_requests_go_to_web(door: Door) -> None:
@@ -141,6 +179,25 @@ def test_a_client_cannot_claim_another_address(door: Door) -> None:
     _, heard = door.ask("GET", "/", {"X-Forwarded-For": "203.0.113.9"})
 
     assert heard["headers"]["X-Forwarded-For"] == "127.0.0.1"
+
+
+def test_a_client_cannot_claim_https_and_whoever_ends_tls_in_front_can(
+    door: Door, behind: Callable[[str], Door]
+) -> None:
+    def told(by: Door, **claims: str) -> tuple[str, str]:
+        headers = by.ask("GET", "/", {name.replace("_", "-"): value for name, value in claims.items()})[1]["headers"]
+        return headers["X-Forwarded-Proto"], headers["X-Forwarded-For"]
+
+    claims = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9"}
+    assert told(door, **claims) == ("http", "127.0.0.1")
+
+    front = behind("127.0.0.0/8")
+    assert told(front, **claims) == ("https", "203.0.113.9")
+    assert told(front, X_Forwarded_Proto="gopher", X_Forwarded_For="203.0.113.9") == ("http", "203.0.113.9")
+    assert told(front) == ("http", "127.0.0.1")
+
+    elsewhere = behind("10.0.0.0/8")
+    assert told(elsewhere, **claims) == ("http", "127.0.0.1")
 
 
 def test_a_room_that_is_away_is_told_in_the_words_of_the_api(door: Door, rooms: dict[str, ThreadingHTTPServer]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from flask import Flask, render_template, request
+from flask import Flask, render_template
 
 from models.settings import settings
 from web import sales as sales_api
@@ -12,6 +12,7 @@ from web.desk import api
 from web.desk.acting import ROWS, ask, read_query
 from web.desk.forms import Input
 from web.desk.pages import Table, desk_blueprint, link, next_page, show_table, when
+from web.pages.live import host_name
 from web.schemas_sales import SaleListQuery
 
 blueprint = desk_blueprint("home")
@@ -40,16 +41,14 @@ def init_desk(app: Flask) -> None:
 
 
 def flower_url() -> str:
-    """Where Flower is: by the settings, or on this host at its port."""
-    host, bracket, _ = request.host.partition("]")
-    name = host + bracket if bracket else host.partition(":")[0]
-    return settings().flower_url or f"{request.scheme}://{name}:{settings().flower_port}"
+    """Where Flower is: by the settings, or on this host at its port, where it speaks no TLS."""
+    return settings().flower_url or f"http://{host_name()}:{settings().flower_port}"
 
 
 @blueprint.get("")
 @admin_required
 def now() -> str:
-    """What is on sale, what comes next, and what is just over: each with its desk."""
+    """What is on sale, held back, next, and just over: each with its desk."""
 
     def some(status: str, order: str) -> Any:
         query = SaleListQuery.model_validate(
@@ -58,7 +57,11 @@ def now() -> str:
         return ask(sales_api.list_all, query=query).data
 
     return render_template(
-        "desk/home.html", live=some("LIVE", "desc"), upcoming=some("UPCOMING", "asc"), ended=some("ENDED", "desc")
+        "desk/home.html",
+        live=some("LIVE", "desc"),
+        paused=some("PAUSED", "desc"),
+        upcoming=some("UPCOMING", "asc"),
+        ended=some("ENDED", "desc"),
     )
 
 

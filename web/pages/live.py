@@ -5,15 +5,17 @@ from urllib.parse import urlsplit
 from flask import request
 
 from models.settings import settings
+from web.forwarded import came_through_proxy
 
 
 def live_url() -> str:
-    """The address of /ws: the settings' own, or this host's with LIVE_PORT."""
+    """The address of /ws: the settings' own; behind a proxy of ours the same door as the page's; or LIVE_PORT here."""
     known = settings()
     if known.live_url:
         return known.live_url
     scheme = "wss" if request.is_secure else "ws"
-    return f"{scheme}://{_host_name()}:{known.live_port}/ws"
+    host = request.host if came_through_proxy() else f"{host_name()}:{known.live_port}"
+    return f"{scheme}://{host}/ws"
 
 
 def live_origin() -> str:
@@ -24,7 +26,7 @@ def live_origin() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _host_name() -> str:
+def host_name() -> str:
     """The host of the request without its port; an IPv6 address keeps its brackets."""
     host, bracket, _ = request.host.partition("]")
     return host + bracket if bracket else host.partition(":")[0]
