@@ -15,8 +15,8 @@ from bench.surroundings import surroundings
 from ops.errors import OpsError
 
 # Each is a module with a BENCHMARK in it, in the order in which they are run.
-NAMES = ("accept", "light_load", "leaderboard", "fanout")
-ROUNDS_DEFAULT = 7
+NAMES = ("accept", "settle", "light_load", "leaderboard", "fanout")
+ROUNDS_DEFAULT = 5
 ROUNDS_MIN = 5
 ROUNDS_QUICK = 1
 # Of what is printed into a file or a pipe.

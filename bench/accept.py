@@ -153,4 +153,4 @@ def _notes(stack: Stack, counted: str) -> tuple[str, ...]:
     )
 
 
-BENCHMARK = Benchmark("accept", "requests accepted a second, beside a bare Flask POST", run, minutes=4)
+BENCHMARK = Benchmark("accept", "requests accepted a second, beside a bare Flask POST", run, minutes=3)

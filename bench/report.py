@@ -112,8 +112,8 @@ def markdown(figures: dict[str, Any]) -> str:
     lines = [
         f"# {figures['title']}",
         "",
-        f"Medians of {rounds:g} rounds, each row beside the first of its table. Written by "
-        + f"`make bench ONLY={figures['name']}`; [all benchmarks](README.md).",
+        f"Medians of {rounds:g} rounds, each row beside the first of its table; [all benchmarks](README.md).",
+        f"Written by `make bench ONLY={figures['name']}`.",
         "",
     ]
     if figures["targets"]:

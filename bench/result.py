@@ -59,7 +59,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """`run` takes the number of rounds. `minutes` is about how long it takes with seven of them."""
+    """`run` takes the number of rounds. `minutes` is about how long it takes with five of them."""
 
     name: str
     about: str
