@@ -4,25 +4,36 @@ Every field is read from the environment variable of its own name in capitals, o
 directory; the environment wins. `.env.example` lists them all and a test holds the two lists together.
 """
 
+import re
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.production import problems
 
 Network = IPv4Network | IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode]
 Words = Annotated[tuple[str, ...], NoDecode]
 
 JWT_KEY_BYTES_MIN = 32
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+
+
+class SettingsError(Exception):
+    """The settings do not fit together; the text says which and what to do, in one line and without a secret."""
 
 
 class Settings(BaseSettings):
     """All settings; units are the last word of a name."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    # What was given is never repeated: it may be a secret, and an error is read by many.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # What this installation is: `make run` sets demo; production refuses unsafe settings at start.
     environment: Literal["demo", "development", "production"] = "development"
@@ -111,6 +122,14 @@ class Settings(BaseSettings):
     def _split_words(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _read_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """`https://shop.example.org`, as a browser writes it (RFC 6454, section 6.2); never everybody."""
+        if wrong := [origin for origin in value if not ORIGIN.fullmatch(origin)]:
+            raise ValueError(f"{wrong[0]!r} is no origin such as https://shop.example.org")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _name_the_driver(cls, value: str) -> str:
@@ -122,11 +141,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Self:
-        if self.environment == "production":
-            if self.allow_admin_signup:
-                raise ValueError("ALLOW_ADMIN_SIGNUP is not allowed in production: use `flask users create-admin`")
-            if not self.jwt_secret_key:
-                raise ValueError("JWT_SECRET_KEY must be set in production")
+        if self.environment == "production" and (wrong := list(problems(self))):
+            raise ValueError("; ".join(dict.fromkeys(wrong)))
         if self.jwt_secret_key and len(self.jwt_secret_key.encode()) < JWT_KEY_BYTES_MIN:
             raise ValueError(f"JWT_SECRET_KEY must have at least {JWT_KEY_BYTES_MIN} bytes")
         if any(len(key.encode()) < JWT_KEY_BYTES_MIN for key in self.jwt_previous_keys):
@@ -170,5 +186,18 @@ def _inside(address: str, networks: tuple[Network, ...]) -> bool:
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once. Raises SettingsError, whose text is one line for whoever starts it."""
+    try:
+        return Settings()
+    except ValidationError as why:
+        raise SettingsError("; ".join(settings_problems(why))) from None
+
+
+def settings_problems(why: ValidationError) -> list[str]:
+    """Each wrong setting by its name in the environment. The value is left out: it may be a secret."""
+    found = []
+    for error in why.errors(include_url=False, include_input=False):
+        text = error["msg"].removeprefix("Value error, ")
+        where = "_".join(str(part) for part in error["loc"]).upper()
+        found.append(f"{where}: {text} (in the environment or .env)" if where else text)
+    return found

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 from redis.connection import parse_url
 
-from models.settings import Settings
+from models.settings import Settings, settings_problems
 from ops.errors import OpsError
 from ops.ports import bind_error
 
@@ -24,7 +24,7 @@ def load_settings(overrides: dict[str, str] | None = None) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as why:
-        raise OpsError("; ".join(_settings_problems(why))) from why
+        raise OpsError("; ".join(settings_problems(why))) from None
 
 
 def check_env_file(file: Path) -> None:
@@ -83,13 +83,3 @@ def _port_problem(problem: OSError, name: str, port: int, host: str) -> str:
     if problem.errno == errno.EADDRNOTAVAIL:
         return f"HOST {host} is not an address of this machine: use 127.0.0.1, or 0.0.0.0 for all of its addresses"
     return f"cannot listen on {name} {port} of {host}: {problem.strerror or problem}"
-
-
-def _settings_problems(why: ValidationError) -> list[str]:
-    """Each wrong setting by its environment name. The value is left out: it may be a secret."""
-    problems = []
-    for error in why.errors(include_url=False, include_input=False):
-        text = error["msg"].removeprefix("Value error, ")
-        where = "_".join(str(part) for part in error["loc"]).upper()
-        problems.append(f"{where}: {text} (in the environment or .env)" if where else text)
-    return problems

@@ -20,10 +20,10 @@ from ops.processes import MIGRATE, POSTGRES, REDIS, Process, application
 ROOT = Path(__file__).parents[2]
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 SECRETS = {
-    "POSTGRES_PASSWORD": "one",
-    "REDIS_PASSWORD": "two",
+    "POSTGRES_PASSWORD": "oneOfManyLetters1",
+    "REDIS_PASSWORD": "twoOfManyLetters2",
     "JWT_SECRET_KEY": "three and thirty letters, or more",
-    "FLOWER_BASIC_AUTH": "admin:four",
+    "FLOWER_BASIC_AUTH": "admin:fourOfManyLetters4",
 }
 # What a service may do without, and why.
 WITHOUT_HEALTH_CHECK = {"migrate": "it ends, and the others wait for its end"}

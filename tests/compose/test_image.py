@@ -103,7 +103,7 @@ def test_the_image_has_all_that_its_processes_import(image: Path) -> None:
         "PATH": os.environ["PATH"],
         "ENVIRONMENT": "production",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "REDIS_URL": "redis://:a-password-of-many@127.0.0.1:1/0",
         "JWT_SECRET_KEY": "a key for this test alone, long enough",
     }
 
