@@ -9,19 +9,40 @@
 local revision, settled = tonumber(ARGV[1]), tonumber(ARGV[2])
 local strays = tonumber(ARGV[8])
 
+-- Where somebody left something else in a key's place, the view is made anew; the mailbox is not ours to throw away.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
+local line_type = redis.call('TYPE', KEYS[2]).ok
+local has_line = line_type == 'stream' or line_type == 'none'
+
+-- An entry under an id that no gate gives out (`0-<ticket>`) is nobody's request. While it is there, or only was, the
+-- line can take no ticket: it is thrown away, and the line goes on where it was.
+local last_ticket = nil
+if line_type == 'stream' then
+  local info, last = redis.call('XINFO', 'STREAM', KEYS[2]), nil
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  local seq = string.match(last, '^0%-(%d+)$')
+  if not seq or #seq > 15 then
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '0-1000000000000000', '+')) do
+      redis.call('XDEL', KEYS[2], entry[1])
+    end
+    local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+    local back_to = top and top[1] or '0-' .. math.max(settled, 1)
+    redis.call('XSETID', KEYS[2], back_to)
+    seq = string.sub(back_to, 3)
+  end
+  last_ticket = tonumber(seq)
+end
+
 -- The floor: no ticket at or below `settled` may ever be given out again, whatever Redis has forgotten.
-if settled > 0 then
+if settled > 0 and has_line then
   local floor = '0-' .. ARGV[2]
-  if redis.call('EXISTS', KEYS[2]) == 0 then
+  if not last_ticket then
     redis.call('XADD', KEYS[2], floor, 'floor', '1')
     redis.call('XDEL', KEYS[2], floor)
-  else
-    local info = redis.call('XINFO', 'STREAM', KEYS[2])
-    for i = 1, #info, 2 do
-      if info[i] == 'last-generated-id' and tonumber(string.match(info[i + 1], '%-(%d+)$')) < settled then
-        redis.call('XSETID', KEYS[2], floor)
-      end
-    end
+  elseif last_ticket < settled then
+    redis.call('XSETID', KEYS[2], floor)
   end
 end
 
@@ -53,20 +74,21 @@ for i = 1, strays do
   end
 end
 
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if has_line then
   redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', settled + 1))
 end
 
-local known = redis.call('HGET', KEYS[1], 'revision')
-local newer = not known or tonumber(known) < revision
+local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or nil)
+local newer = not known or known < revision
 if newer then
   local view = {}
   for i = 11 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
-    local pace = redis.call('HGET', KEYS[1], 'pace')
+    local pace = tonumber(redis.call('HGET', KEYS[1], 'pace') or nil)
     local sample = tonumber(ARGV[5])
-    if pace then sample = 0.7 * tonumber(pace) + 0.3 * sample end
+    -- Anything else, `nan` too, is no pace.
+    if pace and pace >= 0 and pace < 1e9 then sample = 0.7 * pace + 0.3 * sample end
     redis.call('HSET', KEYS[1], 'pace', string.format('%.1f', sample))
   end
   redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], ARGV[1] .. '-1', 's', ARGV[3])
@@ -75,7 +97,7 @@ end
 -- What is over is forgotten after a while, unless somebody still waits; the gate asks PostgreSQL if anyone comes.
 if newer then
   for i = 1, 4 do
-    if ARGV[10] ~= '' and redis.call('XLEN', KEYS[2]) == 0 then
+    if ARGV[10] ~= '' and has_line and redis.call('XLEN', KEYS[2]) == 0 then
       redis.call('EXPIRE', KEYS[i], ARGV[10])
     else
       redis.call('PERSIST', KEYS[i])

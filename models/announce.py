@@ -11,13 +11,14 @@ from pathlib import Path
 import orjson
 import structlog
 from redis.commands.core import Script
+from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from models import rediskeys
 from models.database import transaction
 from models.decide import Request
 from models.record import PurchaseRecord
-from models.redisclient import REDIS_AWAY, redis_client
+from models.redisclient import redis_client
 from models.sale import FlashSale
 from models.settings import settings
 from models.snapshot import SaleSnapshot
@@ -79,22 +80,24 @@ def announce(
 def tell(sale: SaleSnapshot, outcomes: Sequence[PurchaseRecord] = ()) -> bool:
     """announce(), for changes that stand whether or not Redis is there to hear of them.
 
-    False if Redis is away: the sweeper tells later, and a gate without a view asks PostgreSQL.
+    False if Redis is away or refuses: the sweeper tells later, and a gate without a view asks PostgreSQL.
     """
     try:
         announce(sale, outcomes)
-    except REDIS_AWAY as error:
+    except RedisError as error:
         log.warning("announce.untold", sale=sale.sale_id, revision=sale.revision, error=type(error).__name__)
         return False
     return True
 
 
 def rebuild_view(sale_id: int) -> bool:
-    """Tell Redis of a sale that it does not know; False if PostgreSQL does not know it either."""
+    """Tell Redis of a sale that it does not know, or knows wrongly; False if PostgreSQL does not know it either."""
     with transaction() as session:
         sale = session.scalar(select(FlashSale).where(FlashSale.id == sale_id, FlashSale.archived_at.is_(None)))
         if sale is None:
             return False
         snapshot = SaleSnapshot.of(sale)
+    # A view of the same revision, or of a later one that never was, would be left as it is.
+    redis_client().delete(rediskeys.view(sale_id))
     announce(snapshot)
     return True

@@ -10,12 +10,15 @@ from itertools import pairwise
 from typing import Any, cast
 
 import orjson
+import structlog
 
 from models import rediskeys
 from models.clock import from_ms, to_iso
 from models.redisclient import redis_client
 from models.sale import SaleState
 from models.snapshot import SaleSnapshot
+
+log = structlog.get_logger()
 
 # Snapshots read from the stream at once.
 REPLAY_MAX = 1_000
@@ -87,7 +90,11 @@ def replay(sale_id: int, since: int) -> Replay:
     earlier = redis_client().xrevrange(key, max=f"{since}-1", count=1)
     later = redis_client().xrange(key, min=f"({since}-1", count=REPLAY_MAX)
     entries = [*cast(list[Any], earlier), *cast(list[Any], later)]
-    snapshots = [SaleSnapshot.from_wire(orjson.loads(fields["s"])) for _, fields in entries]
+    try:
+        snapshots = [SaleSnapshot.from_wire(orjson.loads(fields["s"])) for _, fields in entries]
+    except (ValueError, TypeError, LookupError):
+        log.warning("events.spoilt", sale=sale_id)
+        return Replay([], None, complete=False)
     events = [event for before, after in pairwise(snapshots) for event in between(before, after)]
     # Without the snapshot that the client last saw, or one right behind it, something may be missing in between.
     complete = bool(earlier) and len(cast(list[Any], later)) < REPLAY_MAX

@@ -1,7 +1,7 @@
 -- Keep a sale's first page of the leaderboard until a moment, unless a newer one is kept already.
 -- KEYS[1] the page; ARGV: revision of the sale it was read at, field, page, epoch milliseconds to keep it until.
 local known = redis.call('HGET', KEYS[1], 'revision')
-if known and tonumber(known) > tonumber(ARGV[1]) then
+if known and (tonumber(known) or 0) > tonumber(ARGV[1]) then
   return 0
 end
 redis.call('DEL', KEYS[1])

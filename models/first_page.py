@@ -64,7 +64,10 @@ def first_page(sale_id: int) -> list[Row]:
         log.warning("leaderboard.unkept", sale=sale_id, error=type(error).__name__)
         return _read(sale_id).rows
     if kept is not None:
-        return [Row(*each) for each in orjson.loads(kept)]
+        try:
+            return [Row(*each) for each in orjson.loads(kept)]
+        except (ValueError, TypeError):
+            log.warning("leaderboard.spoilt", sale=sale_id)
     page = _read(sale_id)
     try:
         _keep(sale_id, page, now_ms)

@@ -16,6 +16,14 @@ local starts_ms, ends_ms, state, end_reason, paused, remaining = unpack(sale, 1,
 local max_per_purchase, max_per_user, settled, pace, dedicated = unpack(sale, 7, 11)
 if not starts_ms then return {'UNKNOWN'} end
 
+-- Numbers, or nothing: a view that somebody else wrote to could stop a request that was admitted already.
+local function is_number(text) return text and #text < 16 and string.find(text, '^%-?%d+$') end
+local function is_number_or_nothing(text) return text == '' or is_number(text) end
+if not (is_number(starts_ms) and is_number_or_nothing(ends_ms) and is_number(remaining) and is_number(settled)
+        and is_number_or_nothing(max_per_purchase) and is_number_or_nothing(max_per_user) and is_number(dedicated)) then
+  return {'UNKNOWN'}
+end
+
 local quantity = tonumber(ARGV[3])
 local body = ARGV[2] .. ARGV[3]
 local has_key = ARGV[5] ~= ''

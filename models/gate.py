@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import structlog
 from redis.commands.core import Script
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from models import rediskeys
 from models.clock import from_ms, to_iso
@@ -18,10 +20,14 @@ from models.purchase import Kind, Reason
 from models.redisclient import gate_client
 from models.settings import settings
 
+log = structlog.get_logger()
+
 KIND_LETTERS = {Kind.PURCHASE: "p", Kind.RESERVATION: "r"}
 REFUSALS = {Reason.ENDED: "The sale has ended", Reason.PAUSED: "The sale is paused", Reason.SOLD_OUT: "Sold out"}
 # Far above any sale's stock, and far inside a Lua number.
 QUANTITY_MAX = 1_000_000
+# The last moment that has a name.
+LAST_MS = 253_402_300_799_999
 # Requests a second that a sale is taken to settle before it has settled any, and the least that anybody waits.
 PACE_UNKNOWN = 1_000.0
 ESTIMATE_MIN_SECONDS = 0.01
@@ -67,7 +73,14 @@ def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_
     that DESIGN names, KeyReusedError for a key with another body, and redis errors where Redis is away: then the
     request may or may not have been admitted, and only its Idempotency-Key can tell.
     """
-    answer = _ask(sale_id, user_id, kind, quantity, idempotency_key or "")
+    try:
+        answer = _ask(sale_id, user_id, kind, quantity, idempotency_key or "")
+    except (OutOfMemoryError, ReadOnlyError):
+        raise
+    except ResponseError as error:
+        # Something else lies in the place of the sale's keys: the script stumbled before it admitted anybody.
+        log.warning("gate.spoilt", sale=sale_id, error=str(error))
+        answer = ["UNKNOWN"]
     if answer[0] == "UNKNOWN":
         # Imported here: the view is announced by the module that also reads sales from PostgreSQL.
         from models.announce import rebuild_view  # noqa: PLC0415
@@ -75,6 +88,8 @@ def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_
         if not rebuild_view(sale_id):
             raise NotFoundError("Flash sale not found", code="SALE_NOT_FOUND")
         answer = _ask(sale_id, user_id, kind, quantity, idempotency_key or "")
+    if answer[0] == "UNKNOWN":
+        raise UnavailableError("The sale cannot be read at this moment; try again")
     if answer[0] not in ("ADMITTED", "SEEN"):
         raise _refusal(answer)
     _, ticket, settled_through, pace, wake, dedicated = answer
@@ -92,8 +107,11 @@ def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_
 
 def estimate_seconds(position: int, pace: str | None) -> float:
     """How long a ticket with so many ahead will wait, from the sale's own recent pace (requests a second)."""
-    per_second = float(pace) if pace else PACE_UNKNOWN
-    return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(per_second, 1.0)), 3)
+    try:
+        per_second = float(pace) if pace else PACE_UNKNOWN
+    except ValueError:
+        per_second = PACE_UNKNOWN
+    return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(1.0, per_second)), 3)
 
 
 def _ask(sale_id: int, user_id: int, kind: Kind, quantity: int, key: str) -> list[Any]:
@@ -128,7 +146,8 @@ def _refusal(answer: list[Any]) -> DomainError:
     if code == "LINE_FULL":
         return UnavailableError("The line is full; try again in a moment", code=code)
     if code == Reason.NOT_STARTED:
-        return ConflictError("The sale has not started", code=code, data={"startsAt": to_iso(from_ms(answer[1]))})
+        starts_ms = min(answer[1], LAST_MS)
+        return ConflictError("The sale has not started", code=code, data={"startsAt": to_iso(from_ms(starts_ms))})
     if code == Reason.INSUFFICIENT_STOCK:
         return ConflictError(f"Only {answer[1]} left", code=code, data={"availableUnits": answer[1]})
     return ConflictError(REFUSALS[code], code=code)

@@ -3,16 +3,28 @@
 An entry's id is `0-<ticket>`, so the stream itself numbers the line and keeps it in order.
 """
 
+import re
 from typing import cast
+
+import structlog
+from redis.exceptions import ResponseError
 
 from models import rediskeys
 from models.decide import Request
+from models.gate import LAST_MS, QUANTITY_MAX
 from models.purchase import Kind
-from models.redisclient import redis_client
+from models.redisclient import read_count, redis_client
+
+log = structlog.get_logger()
 
 Entries = list[tuple[str, dict[str, str]]]
 
 BIGINT_MAX = 2**63 - 1
+# Longer ones are no work of our gate, and too long for an index.
+TEXT_LENGTH_MAX = 200
+ENTRY_ID = re.compile(r"0-([0-9]{1,15})")
+# What an entry has for a ticket that lies under an id which no gate gives out.
+NO_TICKET = 0
 KINDS = {"p": Kind.PURCHASE, "r": Kind.RESERVATION}
 
 
@@ -41,44 +53,59 @@ def find(sale_id: int, ticket: int) -> Request | None:
 
 def moved_to(sale_id: int, ticket: int, user_id: int) -> int | None:
     """The new ticket of a request that had to line up anew, or None."""
-    found = cast(str | None, redis_client().get(rediskeys.moved(sale_id, ticket, user_id)))
-    return int(found) if found else None
+    return read_count(redis_client().get(rediskeys.moved(sale_id, ticket, user_id)))
 
 
 def oldest_waits(sale_ids: list[int]) -> dict[int, int | None]:
-    """For each sale whose mailbox is not empty: when its oldest entry was admitted (ms; None where unreadable)."""
+    """For each sale whose mailbox is not empty: when its oldest entry was admitted (ms; None where unreadable).
+
+    Where something else lies in a mailbox's place, its sale is left out with an error in the log, and no other.
+    """
     pipeline = redis_client().pipeline(transaction=False)
     for sale_id in sale_ids:
         pipeline.xrange(rediskeys.mailbox(sale_id), count=1)
     waits: dict[int, int | None] = {}
-    for sale_id, entries in zip(sale_ids, pipeline.execute(), strict=True):
-        if entries:
+    for sale_id, entries in zip(sale_ids, pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(entries, ResponseError):
+            log.error("mailbox.spoilt", sale=sale_id, error=str(entries))
+        elif isinstance(entries, Exception):
+            raise entries
+        elif entries:
             request = parse_entry(*entries[0])
             waits[sale_id] = None if request.malformed else request.admitted_ms
     return waits
 
 
 def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
-    """A request from its entry; what is no request keeps its ticket and is marked malformed."""
-    ticket = int(entry_id.partition("-")[2])
+    """A request from its entry; what is no request keeps its ticket and is marked malformed.
+
+    One entry must never be able to fail its whole batch: what comes out of here, PostgreSQL can hold.
+    """
+    found = ENTRY_ID.fullmatch(entry_id)
+    ticket = int(found[1]) if found else NO_TICKET
     try:
         return Request(
             ticket=ticket,
-            user_id=_bigint(fields["u"]),
+            user_id=_whole(fields["u"], 0, BIGINT_MAX),
             kind=KINDS[fields["k"]],
-            quantity=_bigint(fields["q"]),
-            nonce=fields["n"],
-            admitted_ms=int(fields["t"]),
-            idempotency_key=fields.get("i"),
-            original_ticket=int(fields["o"]) if "o" in fields else None,
+            quantity=_whole(fields["q"], 1, QUANTITY_MAX),
+            nonce=_text(fields["n"]),
+            admitted_ms=_whole(fields["t"], 1, LAST_MS),
+            idempotency_key=_text(fields["i"]) if "i" in fields else None,
+            original_ticket=_whole(fields["o"], 1, BIGINT_MAX) if "o" in fields else None,
         )
     except (KeyError, ValueError):
         return Request(ticket, 0, Kind.PURCHASE, 0, nonce="", admitted_ms=0, malformed=True)
 
 
-def _bigint(text: str) -> int:
-    """A number that PostgreSQL can hold: one entry must never be able to fail its whole batch."""
+def _whole(text: str, least: int, most: int) -> int:
     number = int(text)
-    if not 0 <= number <= BIGINT_MAX:
+    if not least <= number <= most:
         raise ValueError(text)
     return number
+
+
+def _text(text: str) -> str:
+    if "\x00" in text or len(text) > TEXT_LENGTH_MAX:
+        raise ValueError(text)
+    return text

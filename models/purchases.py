@@ -13,7 +13,7 @@ from models.errors import NotFoundError
 from models.gate import estimate_seconds
 from models.purchase import Purchase
 from models.record import PurchaseRecord
-from models.redisclient import redis_client
+from models.redisclient import read_count, redis_client
 
 
 class PurchaseNotFoundError(NotFoundError):
@@ -79,7 +79,7 @@ def _waiting(sale_id: int, ticket: int) -> PurchaseRecord | None:
         return None
     view = redis_client().hmget(rediskeys.view(sale_id), ["settled_through", "pace"])
     settled_through, pace = cast(list[str | None], view)
-    position = max(0, ticket - int(settled_through or 0) - 1)
+    position = max(0, ticket - (read_count(settled_through) or 0) - 1)
     return PurchaseRecord.queued(sale_id, request, position, estimate_seconds(position, pace))
 
 

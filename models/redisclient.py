@@ -12,18 +12,28 @@ from models.settings import settings
 # What Redis raises when it is away, still loading, or too slow to be waited for.
 REDIS_AWAY = (RedisConnectionError, RedisTimeoutError)
 
+BIGINT_DIGITS = 18
+
 
 def _connect(retry: Retry, timeout_seconds: float | None) -> Redis:
     known = settings()
     return Redis.from_url(
         known.redis_url,
         decode_responses=True,
+        # What is no text was not written by us: whoever reads it finds that it is nothing, and is not stopped by it.
+        encoding_errors="replace",
         socket_connect_timeout=known.redis_timeout_seconds,
         socket_timeout=timeout_seconds,
         socket_keepalive=True,
         retry=retry,
         max_connections=256,
     )
+
+
+def read_count(text: object) -> int | None:
+    """The number that a key of ours holds, from 0 up; None where there is none, or something else was left there."""
+    is_count = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= BIGINT_DIGITS
+    return int(text) if is_count else None  # type: ignore[call-overload]
 
 
 @once

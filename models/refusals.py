@@ -5,6 +5,7 @@ Each count carries the moment that it began; what is kept is the highest number 
 sale's. Keeping may run twice, late, or out of order.
 """
 
+import re
 from typing import cast
 
 from sqlalchemy import CheckConstraint, func, select
@@ -13,9 +14,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models import rediskeys
 from models.database import Base, transaction
-from models.redisclient import redis_client
+from models.redisclient import read_count, redis_client
 
 SINCE = "since"
+CODE = re.compile(r"[A-Z_]{1,40}")
 
 
 class SaleRefusal(Base):
@@ -37,17 +39,19 @@ def count_in_redis(sale_id: int) -> dict[str, int]:
 
 
 def parse_counts(fields: dict[str, str]) -> dict[str, int]:
-    return {code: int(count) for code, count in fields.items() if code != SINCE}
+    counts = {code: read_count(count) for code, count in fields.items() if CODE.fullmatch(code)}
+    return {code: count for code, count in counts.items() if count}
 
 
 def keep_refusals(sale_id: int) -> None:
     """Copy a sale's running count to PostgreSQL. Raises what Redis or PostgreSQL raise when they are away."""
     fields = cast(dict[str, str], redis_client().hgetall(rediskeys.counts(sale_id)))
     counts = parse_counts(fields)
-    if not counts or SINCE not in fields:
+    since_ms = read_count(fields.get(SINCE))
+    if not counts or since_ms is None:
         return
     rows = [
-        {"sale_id": sale_id, "since_ms": int(fields[SINCE]), "code": code, "count": count}
+        {"sale_id": sale_id, "since_ms": since_ms, "code": code, "count": count}
         for code, count in sorted(counts.items())
     ]
     new = insert(SaleRefusal)

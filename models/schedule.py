@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models import mailbox, rediskeys
-from models.announce import announce, tell
+from models.announce import announce, rebuild_view, tell
 from models.database import database_now, transaction
-from models.redisclient import redis_client
+from models.redisclient import read_count, redis_client
 from models.sale import EndReason, FlashSale, SaleState
+from models.sale_queries import snapshots_of
 from models.sale_rules import touch
 from models.snapshot import SaleSnapshot
+
+log = structlog.get_logger()
 
 # Rows that one transaction locks at most.
 PAGE = 100
@@ -120,13 +124,24 @@ def current_sale_ids() -> list[int]:
 
 
 def _retell(page: list[SaleSnapshot]) -> None:
-    """Announce the sales whose view is behind: somebody crashed between commit and telling, or Redis forgot."""
+    """Announce the sales whose view is behind: somebody crashed between commit and telling, or Redis forgot. What no
+    sale ever was is made anew: a view of another time (PostgreSQL was restored), or one that somebody else wrote to."""
     pipeline = redis_client().pipeline(transaction=False)
     for sale in page:
         pipeline.hget(rediskeys.view(sale.sale_id), "revision")
-    for sale, revision in zip(page, pipeline.execute(), strict=True):
-        if revision is None or int(revision) < sale.revision:
+    told = {
+        sale.sale_id: read_count(revision)
+        for sale, revision in zip(page, pipeline.execute(raise_on_error=False), strict=True)
+    }
+    for sale in page:
+        if (revision := told[sale.sale_id]) is None or revision < sale.revision:
             announce(sale)
+    # A view that is ahead of what was read before it is read again after it: PostgreSQL is never behind what was told.
+    ahead = [sale.sale_id for sale in page if (told[sale.sale_id] or 0) > sale.revision]
+    for sale in snapshots_of(ahead) if ahead else ():
+        if sale.revision < (told[sale.sale_id] or 0):
+            log.error("view.spoilt", sale=sale.sale_id, revision=sale.revision, told=told[sale.sale_id])
+            rebuild_view(sale.sale_id)
 
 
 def _redis_now_ms() -> int:

@@ -118,7 +118,7 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
         sale = lock_sale(session, sale_id)
         waiting = mailbox.read(sale_id, batch_max)
         leftovers = [request for request in waiting if request.ticket <= sale.settled_through]
-        fresh = waiting[len(leftovers) :]
+        fresh = [request for request in waiting if request.ticket > sale.settled_through]
         told, strays = _sort_leftovers(session, sale_id, leftovers)
         outcomes = _settle_fresh(session, sale, fresh) if fresh else []
         snapshot = SaleSnapshot.of(sale)

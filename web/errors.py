@@ -3,10 +3,11 @@
 import structlog
 from flask import Flask
 from flask.wrappers import Response
+from gunicorn.http.errors import ParseException
 from pydantic import ValidationError
 from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
@@ -78,8 +79,10 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(DomainError, refuse)
     app.register_error_handler(ValidationError, refuse_invalid)
     app.register_error_handler(HTTPException, _refuse_http)
+    app.register_error_handler(ParseException, _refuse_unreadable)
     for away in (*REDIS_AWAY, OutOfMemoryError, ReadOnlyError, OperationalError, InterfaceError, PoolTimeoutError):
         app.register_error_handler(away, _say_unavailable)
+    app.register_error_handler(ResponseError, _say_spoilt)
     app.register_error_handler(DBAPIError, _judge_database_error)
     app.register_error_handler(Exception, _hide)
 
@@ -137,10 +140,22 @@ def _refuse_http(error: HTTPException) -> Response:
     return fail(status, code, message, headers=headers)
 
 
+def _refuse_unreadable(_error: ParseException) -> Response:
+    """A body whose chunks are none: live's server finds out as the body is read, so the application answers."""
+    code, message = HTTP_ERRORS[400]
+    return fail(400, code, message)
+
+
 def _say_unavailable(error: Exception) -> Response:
     log.warning("dependency.away", error=type(error).__name__, reason=str(getattr(error, "orig", error))[:200])
     message = "The service cannot do this at this moment; try again"
     return fail(503, UnavailableError.code, message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _say_spoilt(error: ResponseError) -> Response:
+    """Something else lies in the place of a key of ours: it can be mended, and it must be looked at."""
+    log.error("redis.refused", error=str(error)[:200])
+    return _say_unavailable(error)
 
 
 def _judge_database_error(error: DBAPIError) -> Response:

@@ -91,13 +91,18 @@ class NewsReader:
                     self._pass_on(message["channel"], message["data"])
 
     def _pass_on(self, channel: str, data: str) -> None:
-        sale_id = rediskeys.sale_of_news(channel)
-        wanting = [listener for listener in self._listeners if listener.wants(sale_id)]
-        if not wanting:
+        try:
+            sale_id = rediskeys.sale_of_news(channel)
+            wanting = [listener for listener in self._listeners if listener.wants(sale_id)]
+            if not wanting:
+                return
+            news = orjson.loads(data)
+            sale = SaleSnapshot.from_wire(news["sale"])
+            outcomes = [PurchaseRecord.from_wire(wire) for wire in news["outcomes"]]
+        except (ValueError, TypeError, LookupError, ArithmeticError):
+            # Anybody in Redis can say anything on a channel: the reader of all sales does not end with it.
+            log.warning("news.unreadable", channel=channel[:100])
             return
-        news = orjson.loads(data)
-        sale = SaleSnapshot.from_wire(news["sale"])
-        outcomes = [PurchaseRecord.from_wire(wire) for wire in news["outcomes"]]
         for listener in wanting:
             try:
                 listener.hear(sale, outcomes)

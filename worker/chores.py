@@ -1,6 +1,7 @@
 """Scheduled work, as beat sends it: thin tasks around models.schedule, each safe to run twice, late or never."""
 
 import structlog
+from redis.exceptions import ResponseError
 
 from models import rediskeys, tasks
 from models.audit import audit_sale
@@ -81,7 +82,10 @@ def recount_audits() -> int:
     """
     disagreements = 0
     for sale_id in current_sale_ids():
-        keep_refusals(sale_id)
+        try:
+            keep_refusals(sale_id)
+        except ResponseError as error:
+            log.warning("refusals.spoilt", sale=sale_id, error=str(error))
         audit = audit_sale(sale_id)
         if not audit.agrees:
             disagreements += 1
