@@ -3,6 +3,7 @@
 import http.client
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 
 from ops.ports import LOOPBACK
 from tests.hostile.oracle import Answer
@@ -25,11 +26,9 @@ def send(port: int, sent: bytes, method: str = "GET", *, seconds: float = 30) ->
     """The answer to these bytes; None where the server hangs up without one. Raises TimeoutError where it does
     neither."""
     with socket.create_connection((LOOPBACK, port), timeout=seconds) as connection:
-        try:
+        # A server that has heard enough may have said why before it hung up.
+        with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(sent)
-        except (BrokenPipeError, ConnectionResetError):
-            # It has heard enough: what it says to that may still be there to be read.
-            pass
         return receive(connection, method)
 
 
