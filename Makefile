@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset test check lock buyers rush bench faults migrate postman browser proxy wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench faults migrate postman browser proxy wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,12 @@ run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PO
 
 reset: install-local ## throw away what `make run` keeps in DATA_DIR
 	@$(VENV) -m ops.reset
+
+backup: install-local ## copy the servers of the running stack into a new folder, also in a rush (OUT=)
+	@$(VENV) -m ops.backup $(if $(OUT),--out '$(OUT)')
+
+restore: install-local ## fill a clean DATA_DIR with what `make backup` made (FROM=)
+	@$(VENV) -m ops.restore $(if $(FROM),--from '$(FROM)')
 
 migrate: install-local ## bring the database at DATABASE_URL, or of the running stack, up to date
 	@$(VENV) -m ops.migrate
@@ -32,6 +38,9 @@ bench: install-bench wrk ## measure, each figure beside its baseline (ONLY=a,b R
 faults: install-dev ## break the stack in every way we know, and count what is lost (SEEDS= SEED= FAULT=)
 	@$(VENV) -m tests.faults $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SEED),--seed '$(SEED)') \
 		$(if $(FAULT),--fault '$(FAULT)')
+
+soak: install-bench ## steady load on a stack of its own: does anything grow? (MINUTES= OUT=)
+	@$(VENV) -m ops.soak $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(OUT),--out '$(OUT)')
 
 postman: install-local ## write docs/openapi.json and docs/postman from the code
 	@$(VENV) -m ops.documents
