@@ -1,9 +1,9 @@
 """Whether everything that selling needs is up. Every question is bounded, so that asking never hangs."""
 
-import time
+import socket
 from functools import cache
 from pathlib import Path
-from typing import cast
+from urllib.parse import urlsplit
 
 import psycopg
 from alembic.config import Config
@@ -11,23 +11,25 @@ from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 
 from models import rediskeys
+from models.heartbeats import read_workers
+from models.lines import read_lines
 from models.redisclient import redis_client
 from models.settings import settings
+from models.tasks import SETTLEMENTS_QUEUE
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 1_000
-# Keys are many while a sale runs; a look for heartbeats gives up after this long.
-SCAN_SECONDS = 1.0
-SCAN_KEYS = 5_000
+# The sweeper wakes a line after 2 s: one that waits so long has nobody who settles it, or more than they can settle.
+LINE_LATE_SECONDS = 10.0
 
 UP = "up"
 
 
 def check_readiness() -> dict[str, str]:
     """Each part by name: "up", or what is wrong with it in a word or two."""
-    return _check_database() | _check_redis()
+    return _check_database() | _check_redis() | _check_broker()
 
 
 @cache
@@ -56,7 +58,6 @@ def _check_database() -> dict[str, str]:
 
 def _check_redis() -> dict[str, str]:
     try:
-        redis_client().ping()
         worker = _has_worker()
         beat = bool(redis_client().exists(rediskeys.BEAT_HEARTBEAT))
     except RedisError:
@@ -65,12 +66,33 @@ def _check_redis() -> dict[str, str]:
 
 
 def _has_worker() -> bool:
-    end = time.monotonic() + SCAN_SECONDS
-    cursor = 0
-    while True:
-        answer = redis_client().scan(cursor, match=rediskeys.WORKER_HEARTBEAT_PATTERN, count=SCAN_KEYS)
-        cursor, found = cast(tuple[int, list[str]], answer)
-        if found:
-            return True
-        if cursor == 0 or time.monotonic() > end:
-            return False
+    """Whether somebody settles. A worker is heard of only while the broker carries its probes (worker/watchdog.py)."""
+    workers, at_ms = read_workers()
+    heard_since_ms = at_ms - rediskeys.WORKER_HEARTBEAT_SECONDS * 1000
+    return any(SETTLEMENTS_QUEUE in worker.queues and worker.seen_ms > heard_since_ms for worker in workers)
+
+
+def _check_broker() -> dict[str, str]:
+    """Where the broker is not the same Redis: whether anybody listens there."""
+    known = settings()
+    if known.celery_broker_url == known.redis_url:
+        return {}
+    address = urlsplit(known.celery_broker_url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 5672), CONNECT_SECONDS).close()
+    except OSError:
+        return {"broker": "down"}
+    return {"broker": UP}
+
+
+def read_alarms() -> dict[str, str]:
+    """What somebody should look at though selling goes on: "line", with the sale that waits longest."""
+    try:
+        late = [line for line in read_lines() if line.oldest_wait_seconds > LINE_LATE_SECONDS]
+    except (psycopg.Error, RedisError):
+        # Said by the checks.
+        return {}
+    if not late:
+        return {}
+    worst = late[0]
+    return {"line": f"sale {worst.sale_id} has waited {worst.oldest_wait_seconds:.0f} s, {len(late)} wait too long"}
