@@ -15,7 +15,19 @@ from bench.surroundings import surroundings
 from ops.errors import OpsError
 
 # Each is a module with a BENCHMARK in it, in the order in which they are run.
-NAMES = ("accept", "settle", "light_load", "leaderboard", "fanout")
+NAMES = (
+    "accept",
+    "settle",
+    "answered",
+    "burst",
+    "whole",
+    "latency",
+    "reads",
+    "growth",
+    "light_load",
+    "leaderboard",
+    "fanout",
+)
 ROUNDS_DEFAULT = 5
 ROUNDS_MIN = 5
 ROUNDS_QUICK = 1

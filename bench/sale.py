@@ -53,6 +53,15 @@ def wait_until_settled(stack: Stack, sale_id: int, through: int, *, seconds_max:
     raise OpsError(f"the line of sale {sale_id} was not settled through {through} in {seconds_max} s")
 
 
+def wait_until_line_is_empty(sale_id: int, seconds_max: float = 60) -> None:
+    """Return when nobody waits any more; raises OpsError if that takes too long."""
+    deadline = time.monotonic() + seconds_max
+    while line_length(sale_id):
+        if time.monotonic() > deadline:
+            raise OpsError(f"the line of sale {sale_id} is not settled after {seconds_max} s")
+        time.sleep(POLL_SECONDS)
+
+
 def exactness(sale_id: int, *, at_least: int = 0) -> str:
     """In a line: how many requests were settled and what was sold; raises OpsError where the counts do not agree."""
     audit = audit_sale(sale_id)

@@ -15,7 +15,7 @@ from bench.baselines.shop import BaselineShop, baseline_shop
 from bench.line import Line
 from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table, Target
-from bench.sale import exactness, line_length, new_sale, wait_until_settled
+from bench.sale import exactness, new_sale, wait_until_line_is_empty, wait_until_settled
 from bench.sizes import size
 from bench.stack import Running, Stack, cpu_seconds, measured_stack, started
 from models.purchase import Purchase
@@ -26,7 +26,7 @@ LINE = size(100_000, 3_000)
 NAIVE = size(3_000, 200)
 LEFT_OUT = ("web", "live", "worker", "chores", "beat", "flower")
 SECONDS_MAX = 120
-POLL_SECONDS, POLL_NAIVE_SECONDS = 0.01, 0.2
+POLL_NAIVE_SECONDS = 0.2
 FIRST_USER = 1_000_000
 NAIVE_STOCK = 1_000_000
 
@@ -73,19 +73,11 @@ def _settle(stack: Stack, worker: Running, line: Line) -> tuple[int, float, dict
     waker().wake(sale_id)
     ended_at = wait_until_settled(stack, sale_id, line.length, seconds_max=SECONDS_MAX)
     after = worker.cpu_seconds(), cpu_seconds(stack.postgres_pid), cpu_seconds(stack.valkey_pid)
-    _until_told(sale_id)
+    # The last batch is trimmed after it is committed.
+    wait_until_line_is_empty(sale_id)
     used = [(later - earlier) * 1e6 / line.length for earlier, later in zip(before, after, strict=True)]
     cost = dict(zip(("worker", "PostgreSQL, settling", "Redis"), used, strict=True))
     return sale_id, line.length / (ended_at - began_at), cost
-
-
-def _until_told(sale_id: int) -> None:
-    """The last batch is trimmed after it is committed."""
-    deadline = time.monotonic() + SECONDS_MAX
-    while line_length(sale_id):
-        if time.monotonic() > deadline:
-            raise OpsError(f"the line of sale {sale_id} was settled and never trimmed")
-        time.sleep(POLL_SECONDS)
 
 
 def _copy(stack: Stack, settled_sale: int) -> tuple[float, float]:
