@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.database import Base
+from models.database import Base, bound_waits
 from models.ip_ranges import Action, Ranges, Rule
 from models.settings import settings
 
@@ -68,7 +68,7 @@ def read_standing(connection: Connection, known: Standing) -> Standing:
 def new_standing_engine() -> Engine:
     """An engine of one connection for whoever keeps a copy: a pool that the requests use up must not delay it."""
     known = settings()
-    return create_engine(
+    engine = create_engine(
         known.database_url,
         pool_size=1,
         max_overflow=0,
@@ -82,3 +82,4 @@ def new_standing_engine() -> Engine:
             "tcp_user_timeout": 10_000,
         },
     )
+    return bound_waits(engine)

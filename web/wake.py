@@ -10,10 +10,10 @@ import threading
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from models import mailbox, tasks
 from models.once import once
-from models.redisclient import REDIS_AWAY
 from models.settings import settings
 
 log = structlog.get_logger()
@@ -52,15 +52,18 @@ class Waker:
                     retry=True,
                     retry_policy=RETRY,
                 )
-            except (OperationalError, OSError, *REDIS_AWAY) as error:
+            except (OperationalError, OSError, RedisError) as error:
                 log.warning("wake.failed", sale=sale_id, error=type(error).__name__)
                 self._let_the_next_request_try(sale_id)
+            except Exception:
+                # Without this thread nobody would be woken but by the sweeper, for as long as the process lives.
+                log.exception("wake.failed", sale=sale_id)
 
     @staticmethod
     def _let_the_next_request_try(sale_id: int) -> None:
         try:
             mailbox.clear_awake(sale_id)
-        except REDIS_AWAY:
+        except RedisError:
             log.warning("wake.flag_left", sale=sale_id)
 
 

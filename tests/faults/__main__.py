@@ -56,7 +56,7 @@ class Runner:
             return run_seed(self._stack, plan)
         except OpsError as why:
             verdict = Verdict(complaints=[str(why)])
-            return Result(plan.seed, tuple(name for name, _ in plan.faults), verdict, len(plan.asks), 0.0)
+            return Result(plan.seed, tuple(name for name, _ in plan.faults), verdict, len(plan.asks))
 
     def _tell(self, result: Result) -> None:
         self._console.print(f"[red]seed {result.seed} failed[/] ({' and '.join(result.faults)}):", highlight=False)

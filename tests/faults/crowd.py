@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -23,8 +24,8 @@ PAUSE_SECONDS_MAX = 1.0
 # How long a buyer keeps asking for a ticket, and for what becomes of a hold.
 PATIENCE_SECONDS = 45.0
 CONNECTIONS = 64
-# A shop that is away for a moment says so.
-AWAY = frozenset({429, 503})
+# Another try may be answered better: a shop that is away for a moment, or one of its processes that is wrong.
+AGAIN = frozenset({401, 403, 429, 503})
 TOO_EARLY = "NOT_STARTED"
 SOCKET_SECONDS_MAX = 10.0
 
@@ -106,17 +107,19 @@ class Crowd:
                 return
             if answer is not None and answer.code == TOO_EARLY:
                 ask.tries -= 1  # refused before the line, for sure
-            elif answer is not None and answer.status not in AWAY and answer.status < 500:
+            elif answer is not None and answer.status not in AGAIN and answer.status < 500:
                 ask.refusal = answer.code
                 self.ledger.refusals[answer.code] += 1
                 return
             elif ask.key is None:
                 return
-            await self._pause(answer)
+            await self._pause(answer, ask.tries)
 
     async def _learn(self, ask: Ask) -> None:
         """Ask until the outcome is told, or the line is drained and there is none."""
+        looks = 0
         while ask.outcome is None:
+            looks += 1
             last = self.is_over.is_set()
             answer = await self.look(ask, ask.tickets[-1])
             self._note(ask, answer)
@@ -126,22 +129,24 @@ class Crowd:
                     return
             if last:
                 return
-            await self._pause(answer)
+            await self._pause(answer, looks)
 
     async def _end_hold(self, ask: Ask, how: str) -> None:
         """Check the hold out, or give it back, and ask again where no answer came."""
         purchase = f"/api/purchases/{ask.sale_id}-{ask.tickets[-1]}"
         method, path = ("POST", f"{purchase}/checkout") if how == "checkout" else ("DELETE", purchase)
         end = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < end:
+        for tries in count(1):
+            if time.monotonic() > end:
+                return
             key = f"checkout-{ask.sale_id}-{ask.tickets[-1]}" if how == "checkout" else ""
             answer = await self._try(ask, method, path, {} if how == "checkout" else None, key)
             if answer is not None and answer.is_good:
                 ask.hear(time.monotonic(), ask.tickets[-1], str(answer.data["status"]), how)
                 return
-            if answer is not None and answer.status not in AWAY and answer.status < 500:
+            if answer is not None and answer.status not in AGAIN and answer.status < 500:
                 return  # it was ended already, by the try whose answer was lost or by time
-            await self._pause(answer)
+            await self._pause(answer, tries)
 
     async def _try(self, ask: Ask, method: str, path: str, body: Mapping[str, Any] | None, key: str) -> Answer | None:
         try:
@@ -153,16 +158,18 @@ class Crowd:
         return answer
 
     def _note(self, ask: Ask, answer: Answer | None) -> None:
-        """Remember an answer that is nobody's fault but the shop's: anything above 499 that is no clean 503."""
-        if answer is None or answer.status < 500:
+        """Remember an answer that no fault excuses: above 499 and no clean 503, or a sound token turned away."""
+        if answer is None:
             return
-        if answer.status == 503 and answer.retry_after_seconds is not None:
+        is_clean = answer.status == 503 and answer.retry_after_seconds is not None
+        if is_clean:
             self.ledger.refusals[answer.code] += 1
-        else:
+        elif answer.status >= 500 or answer.status in (401, 403):
             ask.broken[f"{answer.status} {answer.code}"] += 1
 
-    async def _pause(self, answer: Answer | None) -> None:
-        asked = min((answer and answer.retry_after_seconds) or 0.1, PAUSE_SECONDS_MAX)
+    async def _pause(self, answer: Answer | None, tries: int = 1) -> None:
+        """What the shop asks for, or longer and longer where nobody answers; with jitter, and no longer than a cap."""
+        asked = min((answer and answer.retry_after_seconds) or 0.1 * 2 ** min(tries, 10), PAUSE_SECONDS_MAX)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._rng.uniform(asked / 2, asked * 1.5)):
                 await self.is_over.wait()

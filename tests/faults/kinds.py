@@ -36,23 +36,30 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of fault. `check` says what must be so after recovery, beyond what the oracle asks of every seed."""
+    """A kind of fault.
+
+    `check` says what must be so after recovery, beyond what the oracle asks of every seed. `after` ends what outlives
+    the seed: a fault that everything must work under, not only after.
+    """
 
     name: str
     about: str
     run: Run
     check: Check | None = None
+    after: Run | None = None
     may_be_second: bool = False
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, about: str, *, check: Check | None = None, may_be_second: bool = False) -> Callable[[Run], Run]:
+def fault(
+    name: str, about: str, *, check: Check | None = None, after: Run | None = None, may_be_second: bool = False
+) -> Callable[[Run], Run]:
     """Register a coroutine as a kind of fault."""
 
     def register(run: Run) -> Run:
-        FAULTS[name] = Fault(name, about, run, check, may_be_second)
+        FAULTS[name] = Fault(name, about, run, check, after, may_be_second)
         return run
 
     return register

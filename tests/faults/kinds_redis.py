@@ -14,6 +14,7 @@ from tests.faults.oracle import Restore
 
 APPEND_ONLY_FOLDER = "appendonlydir"
 NOWHERE = ("127.0.0.1", "1")
+IN_FLIGHT_SECONDS = 2.0
 
 
 @fault("kill-redis", "kill -9 of Redis, back after up to three seconds")
@@ -60,21 +61,23 @@ async def restore_redis(site: Site) -> None:
     await asyncio.to_thread(_copy_append_only_file, data / APPEND_ONLY_FOLDER, copy)
     await site.hold(0.2, 1.5)
     await asyncio.to_thread(site.stack.redis.kill)
-    killed_at = time.monotonic()
     await asyncio.to_thread(_put_back, copy, data / APPEND_ONLY_FOLDER)
-    await asyncio.to_thread(site.stack.revive)
-    site.restores.append(Restore(copied_at, killed_at))
+    await _come_back(site, copied_at)
 
 
 @fault("empty-redis", "Redis killed and back without anything that it knew")
 async def empty_redis(site: Site) -> None:
     """A restore from a copy made before the rush: all that waits may be forgotten, nothing that is settled."""
-    copied_at = 0.0
     await asyncio.to_thread(site.stack.redis.kill)
-    killed_at = time.monotonic()
     await asyncio.to_thread(shutil.rmtree, site.stack.redis.data / APPEND_ONLY_FOLDER)
+    await _come_back(site, 0.0)
+
+
+async def _come_back(site: Site, copied_at: float) -> None:
+    """Start Redis again when the answers that it gave while it lived have arrived."""
+    await asyncio.sleep(IN_FLIGHT_SECONDS)
+    site.restores.append(Restore(copied_at, time.monotonic()))
     await asyncio.to_thread(site.stack.revive)
-    site.restores.append(Restore(copied_at, killed_at))
 
 
 def _copy_append_only_file(folder: Path, copy: Path) -> None:

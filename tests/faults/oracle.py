@@ -49,14 +49,17 @@ class SaleRow:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Redis came back as it was at `copied_at`; it was gone at `killed_at` (the rig's monotonic clock)."""
+    """Redis came back as it was at `copied_at`, not before `back_at` (the rig's monotonic clock).
+
+    It was away for a while before: whoever heard of a ticket until then had it from the Redis that is gone.
+    """
 
     copied_at: float
-    killed_at: float
+    back_at: float
 
     def may_forget(self, ask: Ask) -> bool:
-        """Whether this request was admitted after the copy: its buyer heard of it later, and before Redis died."""
-        return ask.accepted_at is not None and self.copied_at <= ask.accepted_at <= self.killed_at
+        """Whether this request was admitted after the copy, and by the Redis that is gone."""
+        return ask.accepted_at is not None and self.copied_at <= ask.accepted_at <= self.back_at
 
 
 @dataclass(slots=True)
@@ -146,11 +149,16 @@ def _row_of(
 ) -> Row | None:
     """The row that answers this ticket: its own, or the one that its request lined up anew with, or its first's."""
     row = book.get((ask.sale_id, ticket))
-    if row is None or row.user_id != ask.user_id:
+    if row is None or not _is_of(ask, row):
         row = moved.get((ask.sale_id, ticket, ask.user_id))
     if row is not None and row.duplicate_of is not None:
         return book.get((ask.sale_id, row.duplicate_of))
     return row
+
+
+def _is_of(ask: Ask, row: Row) -> bool:
+    """Whether the row is this request's: a duplicate leaves its key with the first."""
+    return row.user_id == ask.user_id and (row.key == ask.key or row.duplicate_of is not None)
 
 
 def _judge_doubles(ledger: Ledger, rows: Sequence[Row], verdict: Verdict) -> None:

@@ -40,7 +40,9 @@ CLOCK = Path(__file__).parent / "clock"
 WEBS = ("web-1", "web-2")
 LIVES = ("live-1", "live-2")
 WORKERS = ("worker-1", "worker-2")
-SERVERS = ("postgres", "redis")
+# The broker is the same Redis, over a line of its own.
+SERVERS = ("postgres", "redis", "broker")
+CELERY = (*WORKERS, "chores")
 # Flower watches; nobody buys there.
 LEFT_OUT = frozenset({"flower"})
 
@@ -139,18 +141,22 @@ class Stack:
         for name, row in rows.items():
             programs = {name: row.command(1)} if row.count == 1 else row.programs
             for program, command in programs.items():
-                lines = {server: loops.to(getattr(self, server).port) for server in SERVERS}
+                lines = {server: loops.to(self._port_of(server)) for server in SERVERS}
                 self._lines |= {(program, server): line for server, line in lines.items()}
                 environment = (
                     ("DATABASE_URL", _over(self.postgres.url, lines["postgres"])),
                     ("REDIS_URL", _over(self.redis.url, lines["redis"])),
+                    ("BROKER_URL", _over(self.redis.url, lines["broker"])),
                     ("PYTHONPATH", str(CLOCK)),
                     ("FAULTS_CLOCK", str(self._clock_file(program))),
                 )
                 yield replace(row, name=program, argv=tuple(command), count=1, environment=environment)
 
+    def _port_of(self, server: str) -> int:
+        return self.postgres.port if server == "postgres" else self.redis.port
+
     def line(self, program: str, server: str) -> Line:
-        """The line between a process and `postgres` or `redis`."""
+        """The line between a process and `postgres`, `redis` or `broker`."""
         return self._lines[program, server]
 
     @property
@@ -202,19 +208,28 @@ class Stack:
             yield client
 
     def wait_until_ready(self) -> None:
-        """Return when both servers and every process of the table answer; raises OpsError after two minutes."""
+        """Return when everything runs and is well; raises OpsError after two minutes."""
         end = time.monotonic() + READY_SECONDS_MAX
-        for what, is_well in (
-            ("everything runs", lambda: set(self.pids()) >= set(self.programs)),
-            *((f"{url} is ready", lambda url=url: _answers(f"{url}/readyz")) for url in self.web_urls),
-            *((f"{url} answers", lambda url=url: _answers(f"{url}/healthz")) for url in self.live_urls),
-            ("both workers and chores are heard of", self._heartbeats),
-        ):
-            _wait_until(is_well, what, end)
+        self.wait_until_up(READY_SECONDS_MAX)
+        for url in self.web_urls:
+            _wait_until(lambda url=url: _answers(f"{url}/readyz"), f"{url} is ready", end)  # type: ignore[misc]
 
-    def _heartbeats(self) -> bool:
-        with self.keys() as client:
-            return len(list(client.scan_iter("heartbeat:worker:*", count=10_000))) >= len(WORKERS) + 1
+    def wait_until_up(self, seconds_max: float) -> None:
+        """Return when everything runs; raises OpsError."""
+        _wait_until(self._is_up, "everything runs", time.monotonic() + seconds_max)
+
+    def _is_up(self) -> bool:
+        """Whether both servers answer, every process of the table runs, and each has come as far as its work."""
+        if set(self.pids()) < set(self.programs) or not self._servers_answer():
+            return False
+        listens = all(self.line(name, "broker").ports_out for name in CELERY)
+        return listens and all(_answers(f"{url}/healthz") for url in (*self.web_urls, *self.live_urls))
+
+    def _servers_answer(self) -> bool:
+        with self.sql() as connection, self.keys() as client:
+            connection.execute("SELECT 1")
+            client.set("faults:well", "1", ex=10)
+        return True
 
     def revive(self) -> None:
         """Start the servers that died, as a supervisor would."""

@@ -61,6 +61,12 @@ def test_a_ticket_that_went_to_somebody_else_is_lost():
     assert found([ask(1), ask(2, ticket=1)], [row(1)]).lost == 1
 
 
+def test_a_ticket_that_went_to_another_request_of_the_same_buyer_is_lost():
+    asks = [ask(1, "confirmed"), ask(1, ticket=1, key="another")]
+
+    assert found(asks, [row(1)]).lost == 1
+
+
 def test_who_lined_up_anew_is_not_lost():
     asks = [ask(1, "confirmed"), ask(2, "confirmed", ticket=1)]
 
@@ -69,7 +75,7 @@ def test_who_lined_up_anew_is_not_lost():
 
 @pytest.mark.parametrize(("accepted_at", "forgotten", "lost"), [(4.9, 0, 1), (5.1, 1, 0), (9.9, 1, 0), (10.1, 0, 1)])
 def test_a_restore_may_forget_what_was_admitted_after_the_copy_and_nothing_else(accepted_at, forgotten, lost):
-    verdict = found([ask(1, at=accepted_at)], [], (Restore(copied_at=5, killed_at=10),))
+    verdict = found([ask(1, at=accepted_at)], [], (Restore(copied_at=5, back_at=10),))
 
     assert (verdict.forgotten, verdict.lost) == (forgotten, lost)
     assert verdict.is_right is (lost == 0)
