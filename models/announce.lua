@@ -15,7 +15,7 @@ local line_type = redis.call('TYPE', KEYS[2]).ok
 local has_line = line_type == 'stream' or line_type == 'none'
 
 -- An entry under an id that no gate gives out (`0-<ticket>`) is nobody's request. While it is there, or only was, the
--- line can take no ticket: it is thrown away, and the line goes on where it was.
+-- line can take no ticket, and a stream never forgets its highest id: the others line up in a new stream, as they were.
 local last_ticket = nil
 if line_type == 'stream' then
   local info, last = redis.call('XINFO', 'STREAM', KEYS[2]), nil
@@ -24,15 +24,12 @@ if line_type == 'stream' then
   end
   local seq = string.match(last, '^0%-(%d+)$')
   if not seq or #seq > 15 then
-    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '0-1000000000000000', '+')) do
-      redis.call('XDEL', KEYS[2], entry[1])
-    end
-    local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-    local back_to = top and top[1] or '0-' .. math.max(settled, 1)
-    redis.call('XSETID', KEYS[2], back_to)
-    seq = string.sub(back_to, 3)
+    local ours = redis.call('XRANGE', KEYS[2], '-', '0-999999999999999')
+    redis.call('DEL', KEYS[2])
+    for _, entry in ipairs(ours) do redis.call('XADD', KEYS[2], entry[1], unpack(entry[2])) end
+    seq = ours[1] and string.sub(ours[#ours][1], 3)
   end
-  last_ticket = tonumber(seq)
+  last_ticket = tonumber(seq or nil)
 end
 
 -- The floor: no ticket at or below `settled` may ever be given out again, whatever Redis has forgotten.

@@ -20,7 +20,7 @@ from ops.ports import LOOPBACK, free_port
 from ops.processes import application
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS_MAX = 60
+READY_SECONDS_MAX = 180
 POLL_SECONDS = 0.1
 # Flower watches; nobody buys there.
 LEFT_OUT = frozenset({"flower"})
@@ -40,7 +40,7 @@ class ThrowawayShop:
         return f"http://{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises OpsError if it is not within a minute."""
+        """Start everything and wait until it is ready. Raises OpsError if it is not within three minutes."""
         known = settings().model_copy(
             update={"host": LOOPBACK, "port": self.port, "live_port": self.live_port, "web_workers": 1}
         )
