@@ -20,7 +20,7 @@ def routes(app):
             {"purchase_id": "1-1"} if "purchase_id" in rule.arguments else {}
         )
         if "action" in rule.arguments:
-            values["action"] = "pause"
+            values["action"] = min(rule._converters["action"].items)
         with app.test_request_context():
             path = app.url_map.bind("").build(rule.endpoint, values)
         for method in rule.methods - {"HEAD", "OPTIONS"}:
@@ -64,11 +64,11 @@ def test_a_form_from_elsewhere_changes_nothing(app, operator, make_sale, sale_ro
 
 def test_an_admin_sees_every_page(app, operator, make_sale):
     make_sale()
-    missing = ("/admin/series/1", "/admin/ip-rules/1", "/admin/purchases/1-1")
+    missing = ("/admin/series/1", "/admin/ip-rules/1", "/admin/categories/1", "/admin/purchases/1-1")
     for method, path in routes(app):
         if method == "GET":
             answer = operator.get(path)
-            expected = (404,) if path in missing else (200, 303)
+            expected = (404,) if path.startswith(missing) else (200, 303)
             assert answer.status_code in expected, (path, answer.text)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import request
+from flask import make_response, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from models.fraud import Signal, Verdict
@@ -13,6 +13,7 @@ from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (
     Button,
+    Question,
     Table,
     desk_blueprint,
     go_to,
@@ -21,6 +22,7 @@ from web.desk.pages import (
     numbered_pages,
     send,
     show_form,
+    show_question,
     show_table,
     when,
 )
@@ -84,7 +86,21 @@ def new_rule() -> AnyResponse:
     form = DeskForm(IpRuleBody, NEW)
     if request.method == "POST" and (answer := send(form, rules_api.create)):
         return go_to(f"/admin/ip-rules/{made_id(answer)}")
-    return show_form(form, "New rule", "Create")
+    if request.method == "GET" and request.args.get("network"):
+        return make_response(show_question(_ask_for_rule({each.name: request.args.get(each.name, "") for each in NEW})))
+    return show_form(form, "New rule", "Create", asks=True)
+
+
+def _ask_for_rule(typed: dict[str, str]) -> Question:
+    """Before a rule is in force: one that is too wide turns a whole town away, or lets it in."""
+    denies = typed["action"] != "allow"
+    return Question(
+        f"{'Deny' if denies else 'Allow'} {typed['network']}?",
+        f"Within a second requests from there are {'refused' if denies else 'let in'}, whatever wider ranges say.",
+        f"{'Deny' if denies else 'Allow'} it",
+        back="/admin/ip-rules/new",
+        fields=typed,
+    )
 
 
 @blueprint.route("/ip-rules/<id:rule_id>", methods=["GET", "POST"])
@@ -95,8 +111,17 @@ def one_rule(rule_id: int) -> AnyResponse:
     form = DeskForm(IpRuleChangesBody, CHANGEABLE, rule)
     if request.method == "POST" and send(form, rules_api.change, path=path):
         return go_to(f"/admin/ip-rules/{rule_id}")
-    buttons = [Button("Delete", f"/admin/ip-rules/{rule_id}/delete")]
+    buttons = [Button("Delete", f"/admin/ip-rules/{rule_id}/delete", asks=True)]
     return show_form(form, f"{rule['action'].capitalize()} {rule['network']}", "Save", buttons=buttons)
+
+
+@blueprint.get("/ip-rules/<id:rule_id>/delete")
+@admin_required
+def ask_to_delete(rule_id: int) -> str:
+    rule = ask(rules_api.show, path=IpRulePath(rule_id=rule_id)).data
+    words = "Within a second it is in force nowhere."
+    title = f"Delete the rule to {rule['action']} {rule['network']}?"
+    return show_question(Question(title, words, "Delete it", back=f"/admin/ip-rules/{rule_id}"))
 
 
 @blueprint.post("/ip-rules/<id:rule_id>/delete")

@@ -1,4 +1,4 @@
-"""Products at the desk, with the categories that they stand in."""
+"""Products at the desk."""
 
 from flask import request
 from werkzeug.wrappers import Response as AnyResponse
@@ -10,6 +10,7 @@ from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (
     Button,
+    Question,
     Table,
     desk_blueprint,
     go_to,
@@ -18,10 +19,11 @@ from web.desk.pages import (
     price,
     send,
     show_form,
+    show_question,
     show_table,
 )
 from web.schemas import LIMIT_MAX, PageQuery
-from web.schemas_catalogue import CategoryBody, ProductBody, ProductChanges, ProductPath, ProductsQuery
+from web.schemas_catalogue import ProductBody, ProductChanges, ProductPath, ProductsQuery
 
 blueprint = desk_blueprint("catalogue")
 
@@ -58,7 +60,6 @@ def list_all() -> str:
         for each in answer.data
     ]
     table = Table("Products", COLUMNS, rows, SEARCH, ("New product", "/admin/products/new"), numbered_pages(answer))
-    table.about = link("/admin/categories/new", "New category")
     return show_table(table)
 
 
@@ -79,8 +80,18 @@ def one(product_id: int) -> AnyResponse:
     form = DeskForm(ProductChanges, _inputs(), product)
     if request.method == "POST" and send(form, api.update, path=path):
         return go_to(f"/admin/products/{product_id}")
-    buttons = [Button("Delete", f"/admin/products/{product_id}/delete")]
+    buttons = [Button("Delete", f"/admin/products/{product_id}/delete", asks=True)]
     return show_form(form, product["name"], "Save", buttons=buttons)
+
+
+@blueprint.get("/products/<id:product_id>/delete")
+@admin_required
+def ask_to_delete(product_id: int) -> str:
+    product = ask(api.show, path=ProductPath(product_id=product_id)).data
+    words = "It disappears from the shop. If it was ever in a sale, its name is kept for the history."
+    return show_question(
+        Question(f"Delete {product['name']}?", words, "Delete it", back=f"/admin/products/{product_id}")
+    )
 
 
 @blueprint.post("/products/<id:product_id>/delete")
@@ -88,12 +99,3 @@ def one(product_id: int) -> AnyResponse:
 def delete(product_id: int) -> AnyResponse:
     act(api.delete, path=ProductPath(product_id=product_id))
     return go_to("/admin/products")
-
-
-@blueprint.route("/categories/new", methods=["GET", "POST"])
-@admin_required
-def new_category() -> AnyResponse:
-    form = DeskForm(CategoryBody, [Input("name", "Name", required=True)])
-    if request.method == "POST" and send(form, categories_api.create):
-        return go_to("/admin/products")
-    return show_form(form, "New category", "Create")

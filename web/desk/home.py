@@ -21,6 +21,7 @@ SECTIONS = (
     ("/admin", "Now"),
     ("/admin/sales", "Sales"),
     ("/admin/products", "Products"),
+    ("/admin/categories", "Categories"),
     ("/admin/series", "Series"),
     ("/admin/users", "Users"),
     ("/admin/purchases", "Purchases"),
@@ -32,7 +33,15 @@ SECTIONS = (
 SHOWN_MAX = 20
 LOG_SEARCH = (Input("subject", "What (such as sale:7)"), Input("actorId", "Who (their id)"))
 # Where the log's subjects have a page of their own.
-PAGES = {"sale": "sales", "product": "products", "series": "series", "ip_rule": "ip-rules", "purchase": "purchases"}
+PAGES = {
+    "sale": "sales",
+    "user": "users",
+    "product": "products",
+    "category": "categories",
+    "series": "series",
+    "ip_rule": "ip-rules",
+    "purchase": "purchases",
+}
 
 
 def init_desk(app: Flask) -> None:

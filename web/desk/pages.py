@@ -1,6 +1,6 @@
 """What the desk's pages are made of: tables with their pages and searches, forms, and buttons that do one thing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,11 +27,26 @@ def desk_blueprint(name: str, path: str = "") -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A form of one button, sent to `action`."""
+    """A form of one button, sent to `action`; one that `asks` first leads to the question at the same address."""
 
     label: str
     action: str
     is_second: bool = True
+    asks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked before something is done that cannot be taken back: in a page of its own, or in a dialog."""
+
+    title: str
+    words: str
+    button: str
+    back: str
+    # What is sent along with the answer.
+    fields: Mapping[str, str] = field(default_factory=dict)
+    # The action of a live desk, whose script does it without leaving the page.
+    in_place: str = ""
 
 
 @dataclass(slots=True)
@@ -95,6 +110,11 @@ def show_form(form: DeskForm[Any], title: str, button: str, template: str = "des
     """A form's page, with the status of what became of it."""
     text = render_template(template, form=form, title=title, button=button, **more)
     return Response(text, form.status, mimetype="text/html")
+
+
+def show_question(question: Question) -> str:
+    """The page that asks; the answer is a POST to the address that it stands at."""
+    return render_template("desk/question.html", question=question)
 
 
 def go_to(path: str) -> AnyResponse:

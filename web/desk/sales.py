@@ -12,7 +12,20 @@ from web import series as series_api
 from web.auth import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
-from web.desk.pages import Button, Table, desk_blueprint, go_to, link, numbered_pages, send, show_form, show_table, when
+from web.desk.pages import (
+    Button,
+    Question,
+    Table,
+    desk_blueprint,
+    go_to,
+    link,
+    numbered_pages,
+    send,
+    show_form,
+    show_question,
+    show_table,
+    when,
+)
 from web.schemas_purchases import SalePath
 from web.schemas_sales import NewSaleBody, SaleListQuery, SalePatchBody
 
@@ -49,6 +62,31 @@ ACTIONS: dict[str, Any] = {
     "cancel": api.cancel,
     "wake": api.wake,
     "archive": api.delete,
+}
+# What the live desk does without leaving the page.
+IN_PLACE = frozenset({"end", "restart"})
+# What cannot be taken back is asked first: the question, what it does, and the word on the button.
+QUESTIONS = {
+    "end": (
+        "End {title}?",
+        "From this moment on nothing more of it is sold. Requests that are in line already are served.",
+        "End the sale",
+    ),
+    "cancel": (
+        "Call {title} off?",
+        "Nothing more of it is sold, and whoever waits in line is rejected. A sale that was called off stays so.",
+        "Call it off",
+    ),
+    "restart": (
+        "Restart {title}?",
+        "It ends if it is on, and a new sale of the same product opens at once, with fresh stock.",
+        "Restart it",
+    ),
+    "archive": (
+        "Take {title} out of sight?",
+        "It disappears from the shop and from here, and is called off if it is not over. Its purchases stay.",
+        "Take it out of sight",
+    ),
 }
 COLUMNS = ("Sale", "Status", "Starts", "Ends", "Stock", "Sold", "Held", "Left", "")
 
@@ -119,7 +157,19 @@ def restock(sale_id: int) -> AnyResponse:
     return show_form(form, f"Restock: {sale['title']}", "Restock")
 
 
-@blueprint.get("/<id:sale_id>/<any(pause,resume,end,cancel,wake,archive,restart,restock):action>")
+@blueprint.get("/<id:sale_id>/<any(end,cancel,restart,archive):action>")
+@admin_required
+def ask_first(sale_id: int, action: str) -> str:
+    """Without scripts a page, with them a dialog of the page that leads here."""
+    sale = ask(api.show, path=SalePath(sale_id=sale_id)).data
+    title, words, button = QUESTIONS[action]
+    is_in_place = request.args.get("from") == "desk" and action in IN_PLACE
+    in_place = action if is_in_place else ""
+    question = Question(title.format(title=sale["title"]), words, button, _back(sale_id), in_place=in_place)
+    return show_question(question)
+
+
+@blueprint.get("/<id:sale_id>/<any(pause,resume,wake,restock):action>")
 @admin_required
 def look_again(sale_id: int, action: str) -> AnyResponse:
     """Whoever loads the address of a button that was refused sees the sale."""
@@ -138,7 +188,8 @@ def _buttons(sale: dict[str, Any]) -> list[Button]:
     found = []
     if not is_over:
         found.append(Button("Pause", f"{here}/pause") if sale["isActive"] else Button("Resume", f"{here}/resume"))
-        found.append(Button("End", f"{here}/end") if is_running else Button("Cancel", f"{here}/cancel"))
+        label, action = ("End", "end") if is_running else ("Cancel", "cancel")
+        found.append(Button(label, f"{here}/{action}", asks=True))
     if sale["status"] != "UPCOMING":
-        found += [Button("Restart", f"{here}/restart"), Button("Wake", f"{here}/wake")]
-    return [*found, Button("Take out of sight", f"{here}/archive")]
+        found += [Button("Restart", f"{here}/restart", asks=True), Button("Wake", f"{here}/wake")]
+    return [*found, Button("Take out of sight", f"{here}/archive", asks=True)]

@@ -9,7 +9,20 @@ from web import series as api
 from web.auth import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
-from web.desk.pages import Button, Table, desk_blueprint, go_to, link, numbered_pages, send, show_form, show_table, when
+from web.desk.pages import (
+    Button,
+    Question,
+    Table,
+    desk_blueprint,
+    go_to,
+    link,
+    numbered_pages,
+    send,
+    show_form,
+    show_question,
+    show_table,
+    when,
+)
 from web.schemas import PageQuery
 from web.schemas_series import SeriesBody, SeriesChanges, SeriesPath, SeriesQuery
 
@@ -81,6 +94,16 @@ def one(series_id: int) -> AnyResponse:
     )
 
 
+@blueprint.get("/<id:series_id>/end")
+@admin_required
+def ask_to_end(series_id: int) -> str:
+    series = ask(api.show, path=SeriesPath(series_id=series_id)).data
+    words = "No further run of it is made, for good. Its sales stay, and one that is on goes on."
+    return show_question(
+        Question(f"End {series['title']}?", words, "End the series", back=f"/admin/series/{series_id}")
+    )
+
+
 @blueprint.post("/<id:series_id>/<any(pause,resume,end):action>")
 @admin_required
 def change(series_id: int, action: str) -> AnyResponse:
@@ -98,4 +121,4 @@ def _buttons(series: dict[str, Any]) -> list[Button]:
         return []
     paused = series["status"] == "PAUSED"
     first = Button("Resume", f"{here}/resume") if paused else Button("Pause", f"{here}/pause")
-    return [first, Button("End", f"{here}/end")]
+    return [first, Button("End", f"{here}/end", asks=True)]

@@ -70,7 +70,7 @@ function buttons(desk) {
     wake: false,
   };
   for (const [action, isHidden] of Object.entries(hidden)) {
-    setHidden(find(`[data-action="${action}"]`), isHidden);
+    setHidden(find(`[data-for="${action}"]`), isHidden);
   }
 }
 
@@ -121,30 +121,38 @@ const DOINGS = {
 };
 const DONE = { pause: "Paused", resume: "Resumed", end: "Ended", restart: "Restarted", wake: "Woken", restock: "Restocked" };
 
-for (const form of document.querySelectorAll("[data-action]")) {
-  let busy = false;
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (busy) {
-      return;
+// Of each action one at a time.
+const busy = new Set();
+
+document.addEventListener("submit", (event) => {
+  const { action } = event.target.dataset;
+  if (!action) {
+    return;
+  }
+  event.preventDefault();
+  event.target.closest("dialog")?.close();
+  act(action, event.target);
+});
+
+async function act(action, form) {
+  if (busy.has(action)) {
+    return;
+  }
+  busy.add(action);
+  const notice = find("[data-notice]");
+  setText(notice, "");
+  try {
+    await (DOINGS[action] ?? (() => call("POST", `${path}/${action}`)))(form);
+    setText(notice, DONE[action]);
+  } catch (error) {
+    if (!(error instanceof Refusal) && !(error instanceof Unreachable)) {
+      throw error;
     }
-    busy = true;
-    const { action } = form.dataset;
-    const notice = find("[data-notice]");
-    setText(notice, "");
-    try {
-      await (DOINGS[action] ?? (() => call("POST", `${path}/${action}`)))(form);
-      setText(notice, DONE[action]);
-    } catch (error) {
-      if (!(error instanceof Refusal) && !(error instanceof Unreachable)) {
-        throw error;
-      }
-      const field = error instanceof Refusal ? error.fields?.[0] : null;
-      setText(notice, field ? `Not done: ${field.message}` : `Not done: ${error.message || "no answer"}`);
-    } finally {
-      busy = false;
-    }
-  });
+    const field = error instanceof Refusal ? error.fields?.[0] : null;
+    setText(notice, field ? `Not done: ${field.message}` : `Not done: ${error.message || "no answer"}`);
+  } finally {
+    busy.delete(action);
+  }
 }
 
 show(first);

@@ -10,19 +10,21 @@ const RETRY_MS = 15_000;
 
 localise(document);
 
-for (const form of document.querySelectorAll("form[data-once]")) {
-  let sent = false;
-  form.addEventListener("submit", (event) => {
-    if (sent) {
-      event.preventDefault();
-    }
-    sent = true;
-  });
-  // Back from the next page, the form is as new.
-  window.addEventListener("pageshow", () => {
-    sent = false;
-  });
-}
+let sent = new WeakSet();
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-once]") || event.defaultPrevented) {
+    return;
+  }
+  if (sent.has(form)) {
+    event.preventDefault();
+  }
+  sent.add(form);
+});
+// Back from the next page, the forms are as new.
+window.addEventListener("pageshow", () => {
+  sent = new WeakSet();
+});
 
 const { sessionSeconds } = document.body.dataset;
 if (sessionSeconds) {
