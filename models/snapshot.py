@@ -1,11 +1,13 @@
 """A sale at one revision, as the gate, the pages and the sockets know it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any, Self
 
 from models.clock import to_ms
 from models.decide import SaleTerms
-from models.sale import FlashSale, SaleState
+from models.sale import EndReason, FlashSale, SaleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,26 @@ class SaleSnapshot:
         """The fields of the gate's view; the empty string stands for None."""
         view = {**asdict(self), "remaining": self.remaining}
         return {name: _plain(value) for name, value in view.items() if name != "sale_id"}
+
+    @classmethod
+    def from_view(cls, sale_id: int, view: Mapping[str, str]) -> Self:
+        """The snapshot from the gate's view. Raises LookupError and ValueError for what `to_view` did not write."""
+        names = [field.name for field in fields(cls) if field.name != "sale_id"]
+        return cls(sale_id=sale_id, **{name: _read(name, view[name]) for name in names})
+
+
+VIEW_READERS: Mapping[str, Callable[[str], Any]] = {
+    "state": SaleState,
+    "end_reason": EndReason,
+    "paused": lambda text: bool(int(text)),
+    "dedicated": lambda text: bool(int(text)),
+}
+MAY_BE_NONE = frozenset({"end_reason", "ends_ms", "max_per_purchase", "max_per_user"})
+
+
+def _read(name: str, text: str) -> Any:
+    value = None if text == "" and name in MAY_BE_NONE else VIEW_READERS.get(name, int)(text)
+    return str(value) if isinstance(value, StrEnum) else value
 
 
 def _plain(value: Any) -> str | int:

@@ -62,6 +62,8 @@ class Hub:
         self._interrupted = threading.Event()
         self._rooms: dict[int, _Room] = {}
         self._users: dict[int, set[SocketListener]] = {}
+        # How often the news were interrupted, and came back.
+        self.silences = 0
         threading.Thread(target=self._flush_for_ever, name="hub", daemon=True).start()
 
     def join(self, listener: SocketListener, sale_id: int) -> Joined:
@@ -82,6 +84,12 @@ class Hub:
                 room.told = shown
             joined.ready = True
             return True
+
+    def revision_told(self, sale_id: int) -> int:
+        """The revision that a sale's room was told last, or 0: whoever joins is not shown an earlier one."""
+        with self._lock:
+            room = self._rooms.get(sale_id)
+            return room.told.revision if room is not None and room.told is not None else 0
 
     def leave(self, listener: SocketListener, sale_id: int) -> None:
         with self._lock:
@@ -126,6 +134,7 @@ class Hub:
 
     def missed(self) -> None:
         """The news were interrupted: the flusher asks PostgreSQL what they were."""
+        self.silences += 1
         self._interrupted.set()
         self._news_came.set()
 

@@ -7,11 +7,13 @@ import queue
 import socket
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from simple_websocket import ConnectionClosed, Server
 
+from models.addresses import Address
 from models.events import SaleEvent
 from web.auth import Identity
 from web.json import to_json
@@ -21,6 +23,8 @@ log = structlog.get_logger()
 # Frames that may wait for one client. Stock is conflated before it gets here, so a full queue means a dead reader.
 OUTGOING_MAX = 128
 JOINED_MAX = 50
+# RFC 6455, section 7.4.1: the client may not go on like this; the reason says why.
+POLICY_VIOLATION = 1008
 
 
 def frame(name: str, data: dict[str, Any]) -> str:
@@ -29,23 +33,22 @@ def frame(name: str, data: dict[str, Any]) -> str:
 
 
 class SocketListener:
-    """A client's socket. `send` never blocks; a thread of its own writes."""
+    """A client's socket, and the address it came from. `send` never blocks; a thread of its own writes."""
 
-    def __init__(self, connection: Server) -> None:
+    def __init__(self, connection: Server, address: Address | None = None) -> None:
         self.connection = connection
+        self.address = address
         self.identity: Identity | None = None
         # For each joined sale: whether the client has caught up, or must be told again of what came meanwhile.
         self.joined: dict[int, Joined] = {}
-        self._outgoing: queue.Queue[str | None] = queue.Queue(OUTGOING_MAX)
+        self._outgoing: queue.Queue[str | _Close | None] = queue.Queue(OUTGOING_MAX)
+        self._is_ending = False
         self._writer = threading.Thread(target=self._write_for_ever, name="socket-writer", daemon=True)
         self._writer.start()
 
     def send(self, text: str) -> None:
         """Queue a frame; a client that is too slow to take it is dropped."""
-        try:
-            self._outgoing.put_nowait(text)
-        except queue.Full:
-            self.drop()
+        self._put(text)
 
     def send_event(self, event: SaleEvent) -> None:
         self.send(frame(event.name, event.data))
@@ -57,6 +60,15 @@ class SocketListener:
     def send_error(self, code: str, message: str) -> None:
         self.send(frame("error", {"code": code, "message": message}))
 
+    def end(self, code: str, message: str, close_code: int = POLICY_VIOLATION) -> None:
+        """Say why, and close behind what waits in the queue. Asked again, a client that did not go is dropped."""
+        if self._is_ending:
+            self.drop()
+            return
+        self._is_ending = True
+        self.send_error(code, message)
+        self._put(_Close(close_code, code))
+
     def drop(self) -> None:
         """Close the socket under the client's feet, without waiting for anybody."""
         try:
@@ -66,17 +78,32 @@ class SocketListener:
 
     def close(self) -> None:
         """End the writer, after the handler is done with this socket."""
+        self._put(None)
+
+    def _put(self, what: "str | _Close | None") -> None:
         try:
-            self._outgoing.put_nowait(None)
+            self._outgoing.put_nowait(what)
         except queue.Full:
             self.drop()
 
     def _write_for_ever(self) -> None:
         try:
-            while (text := self._outgoing.get()) is not None:
-                self.connection.send(text)
+            while (what := self._outgoing.get()) is not None:
+                if isinstance(what, _Close):
+                    # The client answers with the same, and that ends the conversation.
+                    self.connection.close(what.code, what.reason)
+                    return
+                self.connection.send(what)
         except (ConnectionClosed, OSError):
             self.drop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Close:
+    """The end of a conversation, behind everything that was said before it."""
+
+    code: int
+    reason: str
 
 
 class Joined:

@@ -14,16 +14,15 @@ from redis.exceptions import RedisError
 from simple_websocket import ConnectionClosed, Server
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.clock import now, to_iso
+from models.addresses import parse_address
 from models.errors import DomainError
-from models.events import between, replay, stock_update, times_of
-from models.purchases import changed_since
-from models.sale_queries import snapshots_of
-from models.snapshot import SaleSnapshot
 from web.auth import UnauthorizedError, identity_of_token, redeem_ticket
 from web.fields import read_any_id
-from web.hub import hub, settled_frame
+from web.hub import hub
+from web.joining import join_sale
+from web.limits import client_address
 from web.listener import JOINED_MAX, SocketListener, frame
+from web.rounds import rounds
 
 log = structlog.get_logger()
 
@@ -32,10 +31,8 @@ PING_SECONDS = 25
 # Whoever sends faster than this for long is not a buyer.
 FRAMES_PER_SECOND = 20
 FRAMES_BURST = 100
-# How long to wait for a frame before the session's own affairs are looked after.
-IDLE_SECONDS = 10
-CATCH_UP_TRIES = 20
-OWN_PURCHASES_MAX = 1_000
+# A bound for the wait, and no more: what has to be seen to in time, web/rounds.py sees to.
+IDLE_SECONDS = 60
 SEQ_MAX = 2**62
 UNAUTHORIZED_ACCESS = "Unauthorized access"
 
@@ -75,23 +72,24 @@ class Session:
     def __init__(self, connection: Server, *, login_required: bool) -> None:
         self._connection = connection
         self._login_required = login_required
-        self._listener = SocketListener(connection)
+        self._listener = SocketListener(connection, parse_address(client_address()))
         self._allowance = float(FRAMES_BURST)
         self._counted_at = time.monotonic()
 
     def run(self) -> None:
         """Talk until the client is gone."""
+        rounds().add(self._listener)
         try:
             self._shake_hands()
             while True:
                 text = self._connection.receive(timeout=IDLE_SECONDS)
-                self._check_expiry()
                 if text is not None:
                     self._count_frame()
                     self._obey(text)
         except (ConnectionClosed, OSError):
             pass
         finally:
+            rounds().remove(self._listener)
             hub().remove(self._listener)
             self._listener.close()
 
@@ -143,56 +141,7 @@ class Session:
             raise RefusedFrameError("UNAUTHORIZED", UNAUTHORIZED_ACCESS)
         if sale_id not in self._listener.joined and len(self._listener.joined) >= JOINED_MAX:
             raise RefusedFrameError("TOO_MANY_SALES", f"At most {JOINED_MAX} sales at a time")
-        if not snapshots_of([sale_id]):
-            raise RefusedFrameError("SALE_NOT_FOUND", "Flash sale not found")
-        hub().leave(self._listener, sale_id)
-        joined = hub().join(self._listener, sale_id)
-        shown: SaleSnapshot | None = None
-        for _ in range(CATCH_UP_TRIES):
-            shown = self._show(sale_id, since, shown)
-            if hub().is_caught_up(joined, shown):
-                return
-        # A sale that changes faster than it can be read: the client comes back with what it has seen.
-        self._listener.drop()
-
-    def _show(self, sale_id: int, since: int | None, shown: SaleSnapshot | None) -> SaleSnapshot:
-        """Bring the client from what it saw last to now; the sale's row is read first, so nothing falls between."""
-        current = snapshots_of([sale_id])[0]
-        if shown is not None:
-            self._listener.send_events(between(shown, current))
-            self._tell_own_purchases(sale_id, shown.revision)
-            return current
-        if since is not None:
-            self._replay(current, since)
-            self._tell_own_purchases(sale_id, since)
-        event = stock_update(current)
-        state = {"state": current.state, "paused": current.paused, "settledThrough": current.settled_through}
-        whole = {**event.data, **state, **times_of(current), "serverTime": to_iso(now())}
-        self._listener.send(frame(event.name, whole))
-        return current
-
-    def _replay(self, current: SaleSnapshot, since: int) -> None:
-        past = replay(current.sale_id, since)
-        if not past.complete and since < current.revision:
-            missed = {"flashSaleId": str(current.sale_id), "since": since, "seq": current.revision}
-            self._listener.send(frame("eventsMissed", missed))
-        self._listener.send_events(past.events)
-        if past.latest is not None and past.latest.revision < current.revision:
-            self._listener.send_events(between(past.latest, current))
-
-    def _tell_own_purchases(self, sale_id: int, since: int) -> None:
-        user_id = self._user_id()
-        if user_id is None:
-            return
-        for record in changed_since(sale_id, [user_id], since, OWN_PURCHASES_MAX):
-            self._listener.send(settled_frame(record))
-
-    def _check_expiry(self) -> None:
-        identity = self._listener.identity
-        if identity is not None and identity.expires_at <= now():
-            hub().forget_user(self._listener)
-            self._listener.identity = None
-            self._listener.send_error("TOKEN_EXPIRED", "The token has expired: authenticate again")
+        join_sale(self._listener, sale_id, since)
 
     def _count_frame(self) -> None:
         moment = time.monotonic()

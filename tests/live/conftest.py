@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +24,21 @@ START_SECONDS = 30
 class Live:
     """A live process of the application, and its address."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, app: str = "wsgi:app", **variables: str) -> None:
         self.port = free_port()
+        self._app = app
+        self._variables = variables
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
 
     def start(self) -> None:
         command = [sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--workers", "1"]
-        command += ["--no-control-socket", "--bind", f"127.0.0.1:{self.port}", "wsgi:app"]
+        command += ["--no-control-socket", "--bind", f"127.0.0.1:{self.port}", self._app]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=os.environ | self._variables, stdout=log, stderr=log
+            )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
@@ -53,8 +57,10 @@ class Live:
                 self._process.kill()
                 self._process.wait(5)
 
-    def connect(self, path: str = "/ws", token: str | None = None) -> "Client":
+    def connect(self, path: str = "/ws", token: str | None = None, address: str | None = None) -> "Client":
+        """A client; `address` is where a proxy says that it comes from."""
         headers = [f"Authorization: Bearer {token}"] if token else []
+        headers += [f"X-Forwarded-For: {address}"] if address else []
         url = f"ws://127.0.0.1:{self.port}{path}"
         client = Client(websocket.create_connection(url, timeout=10, header=headers))
         self._clients.append(client)
@@ -132,4 +138,21 @@ def live(store, live_process) -> Iterator[Live]:
 @pytest.fixture
 def token_of():
     """token_of(user id) -> an access token"""
-    return lambda user_id, role="customer", lifetime=None: issue_access_token(user_id, role, lifetime)
+    return lambda user_id, role="customer", lifetime=None, **more: issue_access_token(user_id, role, lifetime, **more)
+
+
+@pytest.fixture(scope="module")
+def other_live(servers, tmp_path_factory) -> Iterator[Callable[..., Live]]:
+    """other_live("some.module:app", TRUSTED_PROXIES=…) -> a live process of its own kind, for this module"""
+    started: list[Live] = []
+
+    def start(app: str = "wsgi:app", **variables: str) -> Live:
+        log = tmp_path_factory.mktemp("live") / "live.log"
+        started.append(Live(log, app, **variables))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.hang_up()
+        process.stop()

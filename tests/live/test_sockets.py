@@ -226,17 +226,6 @@ def test_frames_that_are_too_large_or_too_many_end_the_conversation(live, make_s
     assert live.connect().send("joinFlashSale", flashSaleId=make_sale().id).hear()[0] == "stockUpdate"
 
 
-def test_a_token_that_runs_out_ends_the_right_to_private_news(live, make_sale, token_of):
-    sale = make_sale()
-    client = live.connect(token=token_of(1, lifetime=timedelta(seconds=1)))
-    client.send("joinFlashSale", flashSaleId=sale.id)
-    client.hear_until("stockUpdate")
-
-    heard = client.hear_until("error", seconds=20)
-
-    assert heard[-1][1]["code"] == "TOKEN_EXPIRED"
-
-
 def test_redis_killed_and_back_is_caught_up_with(live, make_sale, servers, token_of):
     sale = make_sale(total_stock=5)
     client = live.connect(token=token_of(1))

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from web import listener, sockets
+from models.sale_rules import SaleNotFoundError
+from web import listener, rounds, sockets
+from web.guard import AddressDeniedError
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "websocket.md").read_text()
-CODE = "".join(
-    (ROOT / name).read_text() for name in ("web/sockets.py", "web/listener.py", "web/hub.py", "models/events.py")
-)
+FILES = ("web/sockets.py", "web/joining.py", "web/rounds.py", "web/listener.py", "web/hub.py", "models/events.py")
+CODE = "".join((ROOT / name).read_text() for name in FILES)
 
 
 def rows(heading):
@@ -26,13 +27,13 @@ def rows(heading):
     [
         ("What a client sends", r'name == "(\w+)"'),
         ("What the server sends", r'(?:SaleEvent|frame)\(\s*"(\w+)"|"(flashSale(?:Paused|Resumed|Started|Ended))"'),
-        ("Codes of `error`", r'(?:RefusedFrameError|send_error)\(\s*"([A-Z_]+)"|return "([A-Z_]+)",'),
+        ("Codes of `error`", r'(?:RefusedFrameError|send_error|Verdict =) ?\(\s*"([A-Z_]+)"|return "([A-Z_]+)",'),
     ],
 )
 def test_the_page_names_what_the_code_says(heading, pattern):
     said = {name for groups in re.findall(pattern, CODE) for name in ([groups] if isinstance(groups, str) else groups)}
-    # What the rules refuse keeps its own code, and of those only one can come from here.
-    said = said - {""} | ({"SALE_NOT_FOUND"} if "error" in heading else set())
+    # What the rules refuse keeps its own code, and of those only two can come from here.
+    said = said - {""} | ({SaleNotFoundError.code, AddressDeniedError.code} if "error" in heading else set())
 
     assert rows(heading) == said
 
@@ -43,3 +44,4 @@ def test_the_page_names_the_bounds_that_the_code_sets():
     assert f"more than {sockets.FRAME_BYTES_MAX:,} bytes" in PAGE
     assert f"more than {listener.JOINED_MAX} sales" in PAGE
     assert f"a ping within {sockets.PING_SECONDS} s" in PAGE
+    assert f"all its sockets every {rounds.WALK_EVERY_SECONDS:.0f} seconds" in PAGE

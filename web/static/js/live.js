@@ -121,7 +121,7 @@ export class Feed {
     this.#watchFor(SILENCE_MS);
     if (event === "error") {
       if (data.code === "TOKEN_EXPIRED") {
-        // Nothing is wrong with the connection: it goes on under the session's next token.
+        // The server closes it; nothing is wrong with the network, so the next one, with the next token, opens at once.
         this.#drop();
         this.#open();
       }
