@@ -72,7 +72,7 @@ class UserView(View):
     created_at: str
 
 
-class AccountView(UserView):
+class ManagedUserView(UserView):
     """An account as admins see it; `blockedAt` is null for whoever may log in."""
 
     blocked_at: str | None

@@ -13,7 +13,7 @@ from web.auth import admin_required, current_user
 from web.envelope import ok
 from web.openapi import api_blueprint, refusal
 from web.schemas import Envelope, PageEnvelope
-from web.schemas_accounts import AccountView, NewUserBody, UserChangesBody, UserPath, UsersQuery
+from web.schemas_accounts import ManagedUserView, NewUserBody, UserChangesBody, UserPath, UsersQuery
 
 blueprint = api_blueprint(
     "users", __name__, url_prefix="/api/users", tag="users", about="Who may buy and who may operate; for admins"
@@ -27,7 +27,7 @@ def account_json(user: User) -> dict[str, Any]:
     return {**user_json(user), "blockedAt": to_iso(user.blocked_at) if user.blocked_at else None}
 
 
-@blueprint.get("", responses={200: PageEnvelope[AccountView]})
+@blueprint.get("", responses={200: PageEnvelope[ManagedUserView]})
 @admin_required
 def list_all(query: UsersQuery) -> Response:
     """All accounts, newest first"""
@@ -35,7 +35,7 @@ def list_all(query: UsersQuery) -> Response:
     return ok([account_json(user) for user in users], "Users retrieved successfully", meta=query.meta(total))
 
 
-@blueprint.post("", responses={201: Envelope[AccountView], 409: refusal("`EMAIL_TAKEN`")})
+@blueprint.post("", responses={201: Envelope[ManagedUserView], 409: refusal("`EMAIL_TAKEN`")})
 @admin_required
 def create(body: NewUserBody) -> Response:
     """Make an account, of a customer or of an admin"""
@@ -44,14 +44,14 @@ def create(body: NewUserBody) -> Response:
     return ok(account_json(user), "User created successfully", status=201, headers={"Location": location})
 
 
-@blueprint.get("/<id:user_id>", responses={200: Envelope[AccountView]})
+@blueprint.get("/<id:user_id>", responses={200: Envelope[ManagedUserView]})
 @admin_required
 def show(path: UserPath) -> Response:
     """One account"""
     return ok(account_json(accounts.find_user(path.user_id)), "User retrieved successfully")
 
 
-@blueprint.patch("/<id:user_id>", responses={200: Envelope[AccountView], 403: OWN_ACCOUNT})
+@blueprint.patch("/<id:user_id>", responses={200: Envelope[ManagedUserView], 403: OWN_ACCOUNT})
 @admin_required
 def change(path: UserPath, body: UserChangesBody) -> Response:
     """Change a name, or make somebody an admin or a customer
@@ -64,7 +64,7 @@ def change(path: UserPath, body: UserChangesBody) -> Response:
     return _answer(changed, "User updated successfully")
 
 
-@blueprint.post("/<id:user_id>/block", responses={200: Envelope[AccountView], 403: OWN_ACCOUNT})
+@blueprint.post("/<id:user_id>/block", responses={200: Envelope[ManagedUserView], 403: OWN_ACCOUNT})
 @admin_required
 def block(path: UserPath) -> Response:
     """Block an account: no log-in, every token refused at once, open sockets closed within seconds
@@ -74,7 +74,7 @@ def block(path: UserPath) -> Response:
     return _answer(accounts.block(path.user_id, current_user().user_id), "User blocked successfully")
 
 
-@blueprint.post("/<id:user_id>/unblock", responses={200: Envelope[AccountView]})
+@blueprint.post("/<id:user_id>/unblock", responses={200: Envelope[ManagedUserView]})
 @admin_required
 def unblock(path: UserPath) -> Response:
     """Let a blocked account log in again; its tokens from before stay refused"""
