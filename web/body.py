@@ -29,7 +29,8 @@ def init_bodies(app: Flask) -> None:
     @app.before_request
     def check() -> None:
         _check_query()
-        if request.endpoint in with_body:
+        # A browser that asks first (CORS) sends OPTIONS without the body that is to come.
+        if request.endpoint in with_body and request.method != "OPTIONS":
             read_json()
 
 
