@@ -121,6 +121,13 @@ def test_a_token_is_over_for_the_short_way_when_it_is_for_the_library(app):
         assert _read_quickly(token) is None
 
 
+def test_a_token_from_a_machine_whose_clock_is_minutes_ahead_is_good_at_once(app, client, customer):
+    with time_machine.travel(now() + timedelta(minutes=7), tick=False):
+        token = tokens.issue_access_token(customer.id, "customer")
+
+    assert _me(client, token)[0] == 200
+
+
 def _read_quickly(token, kind=tokens.ACCESS):
     try:
         return tokens.read_quickly(token, kind)
