@@ -15,7 +15,7 @@ import psycopg
 from bench.baselines.servers import BODY, baseline_server, best_threads
 from bench.baselines.shop import BaselineShop, baseline_shop
 from bench.buyers import BEHIND_A_PROXY, BuyersFile, new_buyers
-from bench.load import Rush, Traffic, generator, rush
+from bench.load import Traffic, generator, rush
 from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table, Target
 from bench.sale import exactness, new_sale, wait_until_line_is_empty
@@ -104,14 +104,14 @@ def _ways(stack: Stack, shop: BaselineShop, threads: int, buyers: BuyersFile) ->
 def _ask_a_baseline(shop: BaselineShop, url: str, way: str, crowd: int, buyers: BuyersFile) -> Burst:
     sale_id = shop.new_sale(UNITS)
     traffic = Traffic(url, (f"/{way}/{sale_id}",), body=BODY, connections=CONNECTIONS)
-    seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX)
+    seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX).checked(201, 409)
     return Burst(seen.last_after(201), seen.last_after(409), str(shop.count(sale_id)))
 
 
 def _ask_us(stack: Stack, url: str, headers: dict[str, str], crowd: int, buyers: BuyersFile) -> Burst:
     sale_id = new_sale("Burst", stock=UNITS)
     traffic = Traffic(url, (f"/api/flash-sales/{sale_id}/purchases",), headers=headers, connections=CONNECTIONS)
-    seen: Rush = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX)
+    seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX).checked(201, 202, 409)
     wait_until_line_is_empty(sale_id)
     sold, refused = seen.last_after(201), seen.last_after(409)
     if not headers:
@@ -124,8 +124,13 @@ def _ask_us(stack: Stack, url: str, headers: dict[str, str], crowd: int, buyers:
 
 
 def _rows(found: dict[str, list[Burst]], field: str) -> list[Row]:
-    order = [ONE, *(name for name in found if name != ONE)]
-    return [Row(name, tuple(getattr(burst, field) for burst in found[name])) for name in order]
+    rows = [
+        Row(name, tuple(getattr(burst, field) for burst in found[name]))
+        for name in (ONE, WEB, PREFER, *OTHERS)
+        if name in found
+    ]
+    # The control refuses nobody.
+    return [row for row in rows if row.median]
 
 
 def _targets(found: dict[int, dict[str, list[Burst]]]) -> list[Target]:

@@ -1,8 +1,8 @@
 """How long a change of stock takes to reach five thousand sockets of one sale, over two live processes, when the stock
 changes ten times a second; beside one socket that is alone with its sale.
 
-From before the transaction to the bytes in the client's hands. Changes that come faster than they can be told are told as one: who
-hears of a later stock has heard of the earlier one too.
+From before the transaction to the bytes in the client's hands. Changes that come faster than they can be told are told
+as one: who hears of a later stock has heard of the earlier one too.
 """
 
 import asyncio

@@ -7,46 +7,34 @@ else this machine does meanwhile, it does to all rows alike. Every page is an in
 stand close together.
 """
 
-import os
 import random
-import secrets
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from typing import Any
 
 import psycopg
-import redis
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import TextClause
 
+from bench.filled import FIRST_OTHER, OTHER_SALES, USERS, buy, filled_server
 from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table
 from bench.sizes import size
-from bench.surroundings import ROOT
 from models import rediskeys
 from models.database import engine, transaction
 from models.first_page import first_page
 from models.leaderboard import BY_TOTALS, CHRONOLOGICAL, LATEST, Place, by_totals, chronological, latest_across_sales
 from models.redisclient import redis_client
 from models.settings import settings
-from ops.throwaway import embedded_postgres, embedded_valkey
 
 FEW = size(1_000, 100)
 MANY = size(5_000_000, 5_000)
-OTHER_SALES = 50
-USERS = size(1_000_000, 1_000)
 PAGE = 20
 CALLS_PER_ROUND = 40
 WARM_UP_CALLS = 20
 SMALL, BIG = 1, 2
-FIRST_OTHER = 3
 
 
 def _nothing() -> None:
@@ -81,7 +69,7 @@ MANY_HERE = Case(BIG, MANY, MANY)
 
 def run(rounds: int) -> Result:
     """Fill two servers, and read the same pages from both in turns."""
-    with _server(_buy_few) as few, _server(_buy_many) as many:
+    with filled_server(_buy_few) as few, filled_server(_buy_many) as many:
         cases = {FEW_BOUGHT: few.reader, MANY_ELSEWHERE: many.reader, MANY_HERE: many.reader}
         for case, reader in cases.items():
             reader.submit(_warm_up, case).result()
@@ -190,92 +178,16 @@ def _as_psycopg(statement: TextClause) -> str:
     return str(statement.compile(engine()))
 
 
-def _make_shop(database: psycopg.Connection[Any]) -> None:
-    database.execute(
-        "INSERT INTO users (name, email) SELECT 'Buyer ' || n, 'buyer' || n || '@example.com' "
-        "FROM generate_series(1, %s) AS n",
-        (USERS,),
-    )
-    database.execute("INSERT INTO products (name, slug, price) VALUES ('Bench', 'bench', 99.99)")
-    database.execute(
-        "INSERT INTO flash_sales (title, product_id, currency, total_stock, sold, starts_at, hold_seconds, state, "
-        "end_reason) SELECT 'Bench', 1, 'USD', 0, 0, now(), 600, 'ended', 'sold-out' FROM generate_series(1, %s)",
-        (FIRST_OTHER + OTHER_SALES,),
-    )
-
-
-def _buy(database: psycopg.Connection[Any], sale_id: int, purchases: int) -> None:
-    """So many confirmed purchases of one or two units, by buyers in no order, with their totals."""
-    database.execute(
-        "INSERT INTO purchases (sale_id, ticket, user_id, kind, quantity, status, currency, nonce, admitted_at, "
-        "settled_at, revision) SELECT %(sale)s, n, 1 + n * 7919 %% %(users)s, 'purchase', 1 + n %% 2, 'confirmed', "
-        "'USD', '', now() + n * interval '1 ms', now(), 1 FROM generate_series(1, %(purchases)s::bigint) AS n",
-        {"sale": sale_id, "users": USERS, "purchases": purchases},
-    )
-    database.execute(
-        "INSERT INTO buyer_totals (sale_id, user_id, units, first_ticket) "
-        "SELECT sale_id, user_id, sum(quantity), min(ticket) FROM purchases WHERE sale_id = %s GROUP BY 1, 2",
-        (sale_id,),
-    )
-
-
-def _settle_down(database: psycopg.Connection[Any]) -> None:
-    """What autovacuum would do in its own time."""
-    database.execute("VACUUM (ANALYZE)")
-    database.execute("CHECKPOINT")
-
-
 def _buy_few(database: psycopg.Connection[Any]) -> None:
-    _buy(database, SMALL, FEW)
-    _buy(database, FIRST_OTHER, FEW)
+    buy(database, SMALL, FEW)
+    buy(database, FIRST_OTHER, FEW)
 
 
 def _buy_many(database: psycopg.Connection[Any]) -> None:
-    _buy(database, SMALL, FEW)
-    _buy(database, BIG, MANY)
+    buy(database, SMALL, FEW)
+    buy(database, BIG, MANY)
     for other in range(FIRST_OTHER, FIRST_OTHER + OTHER_SALES):
-        _buy(database, other, MANY // OTHER_SALES)
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A filled server, and the one process that reads from it."""
-
-    reader: ProcessPoolExecutor
-    versions: dict[str, str]
-    size: str
-
-
-@contextmanager
-def _server(fill: Callable[[psycopg.Connection[Any]], None]) -> Iterator[Server]:
-    """A migrated and filled PostgreSQL with a Redis beside it."""
-    with embedded_postgres() as postgres, embedded_valkey() as valkey:
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": valkey.url,
-            "JWT_SECRET_KEY": secrets.token_urlsafe(48),
-        }
-        _use(environment)
-        command.upgrade(Config(toml_file=str(ROOT / "pyproject.toml")), "head")
-        # Rows that are made here refer to what is there: nothing has to look for it.
-        options = "-c session_replication_role=replica -c work_mem=256MB"
-        with psycopg.connect(settings().psycopg_url, autocommit=True, options=options) as database:
-            _make_shop(database)
-            fill(database)
-            _settle_down(database)
-            version = database.info.parameter_status("server_version") or "unknown"
-            size = database.execute("SELECT pg_size_pretty(pg_database_size(current_database()))").fetchone()
-        with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
-            about = client.info("server")
-        with ProcessPoolExecutor(1, get_context("spawn"), initializer=_use, initargs=(environment,)) as reader:
-            versions = {"postgresql": version, "valkey": str(about.get("valkey_version", "unknown"))}
-            yield Server(reader, versions, size[0] if size else "unknown size")
-
-
-def _use(environment: dict[str, str]) -> None:
-    """Point the settings of this process at a server."""
-    os.environ |= environment
-    settings.cache_clear()
+        buy(database, other, MANY // OTHER_SALES)
 
 
 BENCHMARK = Benchmark("leaderboard", f"a page of a leaderboard at {FEW:,} and at {MANY:,} purchases", run)

@@ -37,16 +37,15 @@ class Line:
         self._model = model
         self._copy = _raw("DUMP", rediskeys.mailbox(model))
 
-    def put_before(self, sale_id: int, *, times: int = 1) -> int:
-        """Make it the line of a sale that has none, so many times over; returns the line's length."""
-        if times == 1:
-            _raw("RESTORE", rediskeys.mailbox(sale_id), 0, self._copy)
-            return self.length
-        # One go a call: none of them keeps Redis from others for long.
+    def put_before(self, sale_id: int) -> None:
+        """Make it the line of a sale that never had one."""
+        _raw("RESTORE", rediskeys.mailbox(sale_id), 0, self._copy)
+
+    def line_up_again(self, sale_id: int, times: int = 1) -> int:
+        """Line up behind whoever waits, so many times over; returns how many wait then."""
         again = redis_client().register_script(LINE_UP_AGAIN)
-        for _ in range(times):
-            again(keys=[rediskeys.mailbox(self._model), rediskeys.mailbox(sale_id)])
-        return self.length * times
+        # One go a call: none of them keeps Redis from others for long.
+        return max(int(again(keys=[rediskeys.mailbox(self._model), rediskeys.mailbox(sale_id)])) for _ in range(times))
 
 
 def _raw(*words: Any) -> bytes:

@@ -78,8 +78,12 @@ class Rush:
     began_at: float
     statuses: dict[int, tuple[int, float]]
 
-    def count(self, *statuses: int) -> int:
-        return sum(self.statuses.get(status, (0, 0.0))[0] for status in statuses)
+    def checked(self, *expected: int) -> "Rush":
+        """Itself; raises OpsError where more than a stray answer was another one."""
+        others = {status: count for status, (count, _) in self.statuses.items() if status not in expected}
+        if sum(others.values()) > STRAYS_MAX * sum(count for count, _ in self.statuses.values()):
+            raise OpsError(f"answers that nobody meant: {others}")
+        return self
 
     def last_after(self, *statuses: int) -> float:
         """Seconds from the first request to the last answer of this kind."""

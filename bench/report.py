@@ -58,7 +58,7 @@ def _rows(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    """Print the tables and the targets."""
+    """Print the tables, the targets and the notes."""
     for table in figures["tables"]:
         shown = Table(title=f"{_title(figures, table)} ({table['unit']})", title_justify="left")
         for column in COLUMNS:
@@ -68,6 +68,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
         console.print(shown)
     for target in figures["targets"]:
         console.print(" · ".join(_target_cells(target)))
+    for note in figures["notes"]:
+        console.print(f"- {note}", style="dim")
 
 
 def write(figures: dict[str, Any], folder: Path = FOLDER) -> list[Path]:
