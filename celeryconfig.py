@@ -30,8 +30,8 @@ beat_schedule = {
     name.removeprefix("doorbuster."): {
         "task": name,
         "schedule": every,
-        # A tick that waited longer than its period is worth nothing: the next one does its work.
-        "options": {"queue": tasks.CHORES_QUEUE, "expires": max(every.total_seconds(), 2.0)},
+        # No expiry: it would be told by beat's clock and judged by another's. worker/beat.py bounds what waits.
+        "options": {"queue": tasks.CHORES_QUEUE},
     }
     for name, every in tasks.EVERY.items()
 }

@@ -113,7 +113,7 @@ def _celery(settings: Settings) -> tuple[Process, ...]:
         ),
         Process(name="chores", argv=(*worker, "--queues", CHORES_QUEUE, "--hostname", "chores@%h", *log)),
         # The schedule lives in memory on purpose: every job is idempotent per period, so there is nothing to remember.
-        Process(name="beat", argv=(*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=", *log)),
+        Process(name="beat", argv=(*celery, "beat", "--scheduler", "worker.beat:BoundedScheduler", "--pidfile=", *log)),
     )
 
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "worker": (*CELERY, *WORKER, "--queues", "settlements"),
     "own": (*CELERY, *WORKER),
     "chores": (*CELERY, *WORKER, "--queues", "chores"),
-    "beat": (*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile="),
+    "beat": (*CELERY, "beat", "--scheduler", "worker.beat:BoundedScheduler", "--pidfile="),
 }
 DRAIN_SECONDS = 15
 

@@ -1,0 +1,36 @@
+"""Beat's scheduler: Celery's own, which stops sending ticks while many wait.
+
+Where no chores process takes them, ticks must not fill Redis. Their number is bounded rather than their age: an age is
+told by two machines' clocks, and chores whose clock is a minute ahead would throw every tick away.
+"""
+
+from typing import Any
+
+import structlog
+from celery.beat import ScheduleEntry, Scheduler
+from kombu.exceptions import ChannelError
+
+from models import tasks
+
+log = structlog.get_logger()
+
+# About twenty seconds of ticks. All of them may run late, one after the other, and do no harm.
+TICKS_WAITING_MAX = 100
+
+
+class BoundedScheduler(Scheduler):  # type: ignore[misc, unused-ignore]
+    """Sends a chore unless `TICKS_WAITING_MAX` wait already: then somebody is away, and will find these."""
+
+    def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
+        waiting = self._waiting(producer or self.producer)
+        if waiting >= TICKS_WAITING_MAX:
+            log.warning("tick.withheld", chore=entry.name, waiting=waiting)
+            return None
+        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+
+    @staticmethod
+    def _waiting(producer: Any) -> int:
+        try:
+            return int(producer.channel.queue_declare(queue=tasks.CHORES_QUEUE, passive=True).message_count)
+        except ChannelError:
+            return 0  # nobody has made the queue yet, or Redis, which knows no empty list, has it no more
