@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool | None = Field(default=None, description="JSON lines; on in production unless said otherwise")
 
+    # Metrics.
+    metrics_token: str = Field(default="", description="who shows it may read /metrics; without one, this machine")
+    metrics_dir: Path | None = Field(default=None, description="where the processes of one machine count together")
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="of a Celery worker's own /metrics; 0 is none")
+
     @field_validator("rate_limit_exempt", "trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: object) -> object:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from models import mailbox
+from models import mailbox, metrics
 from models.announce import announce
 from models.buyer_months import add_units, with_month
 from models.clock import EPOCH, from_ms, to_ms
@@ -123,6 +123,8 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
         outcomes = _settle_fresh(session, sale, fresh) if fresh else []
         snapshot = SaleSnapshot.of(sale)
     seconds = time.monotonic() - started
+    if outcomes:
+        metrics.settled(outcomes, seconds)
     if waiting:
         pace = len(fresh) / seconds if fresh else None
         announce(snapshot, [*told, *outcomes], strays=strays, pace_per_second=pace)

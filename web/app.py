@@ -32,6 +32,8 @@ from web.headers import init_headers
 from web.ids import AnyIdConverter, IdConverter
 from web.json import OrjsonProvider
 from web.limits import init_limits, limiter
+from web.metrics import blueprint as metrics_blueprint
+from web.metrics import init_metrics
 from web.openapi import init_openapi, new_openapi_app
 from web.pages import buyers, session
 from web.pages.hooks import init_pages
@@ -80,6 +82,8 @@ def create_app() -> OpenAPI:
         app.register_blueprint(pages)
     limiter.exempt(health.blueprint)
     app.register_blueprint(health.blueprint)
+    limiter.exempt(metrics_blueprint)
+    app.register_blueprint(metrics_blueprint)
     init_sockets(app)
     init_openapi(app)
     init_postman(app)
@@ -87,6 +91,7 @@ def create_app() -> OpenAPI:
     init_forwarded(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)
+    init_metrics(app)
     init_trail(app)
     init_headers(app)
     init_guard(app)

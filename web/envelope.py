@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Response
 
+from models import metrics
 from models.errors import FieldError
 from web.json import json_response
 
@@ -47,6 +48,7 @@ def fail(
     }
     if data:
         body["data"] = data
+    metrics.refused(code)
     return _respond(body, status, headers)
 
 

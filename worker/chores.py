@@ -3,7 +3,7 @@
 import structlog
 from redis.exceptions import ResponseError
 
-from models import rediskeys, tasks
+from models import metrics, rediskeys, tasks
 from models.audit import audit_sale
 from models.fraud import prune_fraud_records
 from models.generations import tell_again
@@ -89,6 +89,7 @@ def recount_audits() -> int:
         audit = audit_sale(sale_id)
         if not audit.agrees:
             disagreements += 1
+            metrics.DISAGREEMENTS.inc()
             wrong = [check.name for check in audit.checks if not check.agrees]
             log.error("audit.disagrees", sale=sale_id, checks=wrong)
     return disagreements

@@ -15,6 +15,8 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
+from models import metrics
+
 log = structlog.get_logger()
 
 # So much of a broken message is shown in the log.
@@ -102,5 +104,6 @@ class TolerantConsumer(Consumer):
 
 def throw_away(message: object, why: Exception) -> None:
     """Say what is thrown away: its beginning, since it can be of any size."""
+    metrics.THROWN_AWAY.inc()
     reason = f"{type(why).__name__}: {why}"
     log.error("broker.message_thrown_away", shown=repr(message)[:SHOWN_MAX], error=reason[:SHOWN_MAX])

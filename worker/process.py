@@ -5,12 +5,15 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, task_postrun, task_prerun, worker_ready
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_init, worker_ready
+from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
+from models import metrics
 from models.logs import configure_logging
 from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
+from models.settings import settings
 from models.settle import settle_turn
 from worker.app import app
 from worker.messages import be_tolerant
@@ -29,6 +32,13 @@ def _configure(**_: Any) -> None:
     configure_logging()
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@worker_init.connect
+def _tell_metrics(**_: Any) -> None:
+    """A worker serves no HTTP; where no process beside it tells for it (METRICS_DIR), it has a port of its own."""
+    if settings().metrics_port:
+        start_http_server(settings().metrics_port, addr=settings().host, registry=metrics.registry())
 
 
 @worker_ready.connect

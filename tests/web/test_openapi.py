@@ -30,7 +30,7 @@ PUBLIC = {
     "POST /api/signin",
 }
 PUBLIC_AT_THE_ROOT = {"GET /leaderboard"}
-OUTSIDE_THE_API = {"/", "/ws", "/healthz", "/readyz"}
+OUTSIDE_THE_API = {"/", "/ws", "/healthz", "/readyz", "/metrics"}
 # What people look at: tests/web/test_pages.py.
 PAGES = {
     "/",
