@@ -31,7 +31,7 @@ class Input:
     """One field, by its name in the API. `kind` says how it is typed and read:
 
     text, long (several lines), lines (a list, one each), number, price, moment (UTC), local (a wall clock's time),
-    flag (a box to tick), choice (one of `choices`, each with its label).
+    flag (a box to tick), choice (one of `choices`, each with its label), password (kept as typed, and never shown).
     """
 
     name: str
@@ -89,7 +89,7 @@ class DeskForm(Generic[B]):
 
     def read(self) -> B | None:
         """The request's fields by the schema, or None: then `errors` says what is wrong."""
-        typed = {each.name: _typed(each.name) for each in self.inputs}
+        typed = {each.name: _typed(each.name, strip=each.kind != "password") for each in self.inputs}
         self.values = typed
         self.status = INVALID
         if self.shown is not None:
@@ -124,9 +124,10 @@ class DeskForm(Generic[B]):
                 self.problem = f"{each.field}: {each.message}"
 
 
-def _typed(name: str) -> str:
+def _typed(name: str, *, strip: bool = True) -> str:
     # Browsers send lines ended as on paper tape.
-    return request.form.get(name, "").replace(NUL, "").replace("\r\n", "\n").strip()
+    typed = request.form.get(name, "").replace(NUL, "").replace("\r\n", "\n")
+    return typed.strip() if strip else typed
 
 
 def _find(shown: Mapping[str, Any], name: str) -> Any:

@@ -1,26 +1,30 @@
 """Users, their purchases, and the movements of stock at the desk."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from flask import render_template, request
+from flask import request
 from pydantic import Field
 from werkzeug.wrappers import Response as AnyResponse
 
-from models.accounts import find_user
 from models.clock import from_ms, to_iso
 from models.ledger import PurchaseFilter, movements, purchases_of_sale
+from models.passwords import LENGTH_MIN
 from models.purchase import Status, purchase_id
 from models.purchases import purchases_of
 from models.record import PurchaseRecord
+from models.user import Role
 from web import purchases as purchases_api
 from web import reservations as reservations_api
 from web import users as users_api
-from web.auth import admin_required
+from web.auth import admin_required, current_user
 from web.cursors import decode_cursor, encode_cursor
-from web.desk.acting import ROWS, ask, read_query
+from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (
+    Button,
     Cell,
+    Question,
     Table,
     desk_blueprint,
     go_to,
@@ -30,12 +34,13 @@ from web.desk.pages import (
     price,
     send,
     show_form,
+    show_question,
     show_table,
     when,
 )
 from web.fields import Id
 from web.schemas import Query
-from web.schemas_accounts import UsersQuery
+from web.schemas_accounts import NewUserBody, UserChangesBody, UserPath, UsersQuery
 from web.schemas_purchases import PurchasePath, WaitQuery
 from web.schemas_reservations import RefundBody
 
@@ -43,6 +48,35 @@ blueprint = desk_blueprint("people")
 
 OF_BUYER, OF_SALE, MOVEMENTS = "desk-buyer", "desk-sale", "desk-movements"
 PURCHASE_COLUMNS = ("Purchase", "Sale", "Buyer", "Kind", "Units", "Sum", "Outcome", "Admitted", "Settled")
+NAME = Input("name", "Name", required=True)
+NEW_USER = (
+    NAME,
+    Input("email", "Email", required=True),
+    Input("password", "Password", "password", f"At least {LENGTH_MIN} characters", required=True),
+    Input("role", "Role", "choice", required=True, choices=[("customer", "Customer"), ("admin", "Admin")]),
+)
+LOGGED_OUT = "They are logged out everywhere at once"
+# What is asked about a user, what it does, and the word on the button.
+DEEDS = {
+    "block": (
+        "Block {}?",
+        f"{LOGGED_OUT} and cannot log in. What they bought and hold stays, and what is in line is settled.",
+        "Block",
+    ),
+    "unblock": ("Unblock {}?", "They can log in again, with the password that they had.", "Unblock"),
+    "make-admin": (
+        "Make {} an admin?",
+        f"They may do everything here, this too. {LOGGED_OUT}, and are an admin when they log in again.",
+        "Make admin",
+    ),
+    "make-customer": (
+        "Make {} a customer?",
+        f"They may do nothing here any more. {LOGGED_OUT}, and are a customer when they log in again.",
+        "Make customer",
+    ),
+}
+DEED = f"<any({', '.join(repr(deed) for deed in DEEDS)}):action>"
+ROLE_OF: dict[str, Literal["customer", "admin"]] = {"make-admin": "admin", "make-customer": "customer"}
 STATUSES = [(str(status), str(status).capitalize()) for status in Status if status is not Status.QUEUED]
 
 
@@ -63,23 +97,78 @@ class MovementsQuery(Query):
 def users() -> str:
     answer = ask(users_api.list_all, query=read_query(UsersQuery, limit=ROWS))
     rows = [
-        (link(f"/admin/users/{user['id']}", user["name"]), user["email"], user["role"], when(user["createdAt"]))
+        (
+            link(f"/admin/users/{user['id']}", user["name"]),
+            user["email"],
+            user["role"],
+            when(user["createdAt"]),
+            when(user["blockedAt"]),
+        )
         for user in answer.data
     ]
+    columns = ("Name", "Email", "Role", "Since", "Blocked")
     search = (Input("search", "Name or address"),)
-    return show_table(Table("Users", ("Name", "Email", "Role", "Since"), rows, search, pages=numbered_pages(answer)))
+    return show_table(Table("Users", columns, rows, search, ("New user", "/admin/users/new"), numbered_pages(answer)))
 
 
-@blueprint.get("/users/<id:user_id>")
+@blueprint.route("/users/new", methods=["GET", "POST"])
 @admin_required
-def user(user_id: int) -> str:
-    found = find_user(user_id)
-    return render_template(
+def new_user() -> AnyResponse:
+    form = DeskForm(NewUserBody, NEW_USER)
+    if request.method == "POST" and (answer := send(form, users_api.create)):
+        return go_to(f"/admin/users/{made_id(answer)}")
+    return show_form(form, "New user", "Create")
+
+
+@blueprint.route("/users/<id:user_id>", methods=["GET", "POST"])
+@admin_required
+def user(user_id: int) -> AnyResponse:
+    """One account: what it bought, another name, and the deeds that its state allows."""
+    path = UserPath(user_id=user_id)
+    account = ask(users_api.show, path=path).data
+    form = DeskForm(UserChangesBody, (NAME,), account)
+    if request.method == "POST" and send(form, users_api.change, path=path):
+        return go_to(f"/admin/users/{user_id}")
+    is_own = user_id == current_user().user_id
+    return show_form(
+        form,
+        account["name"],
+        "Save",
         "desk/user.html",
-        account=found,
+        account=account,
+        is_own=is_own,
+        blocked=when(account["blockedAt"]),
+        since=when(account["createdAt"]),
+        buttons=[] if is_own else _buttons(account),
         columns=PURCHASE_COLUMNS,
         purchases=[_purchase_row(each) for each in purchases_of(user_id, ROWS)],
     )
+
+
+@blueprint.get(f"/users/<id:user_id>/{DEED}")
+@admin_required
+def ask_about_user(user_id: int, action: str) -> str:
+    name = ask(users_api.show, path=UserPath(user_id=user_id)).data["name"]
+    title, words, button = DEEDS[action]
+    return show_question(Question(title.format(name), words, button, back=f"/admin/users/{user_id}"))
+
+
+@blueprint.post(f"/users/<id:user_id>/{DEED}")
+@admin_required
+def change_user(user_id: int, action: str) -> AnyResponse:
+    path = UserPath(user_id=user_id)
+    if action in ROLE_OF:
+        act(users_api.change, path=path, body=UserChangesBody(role=ROLE_OF[action]))
+    else:
+        act(users_api.block if action == "block" else users_api.unblock, path=path)
+    return go_to(f"/admin/users/{user_id}")
+
+
+def _buttons(account: Mapping[str, Any]) -> list[Button]:
+    """What can be done with somebody else's account; each asks first."""
+    first = "unblock" if account["blockedAt"] else "block"
+    second = "make-customer" if account["role"] == Role.ADMIN else "make-admin"
+    return [Button(DEEDS[deed][2], f"/admin/users/{account['id']}/{deed}", asks=True) for deed in (first, second)]
 
 
 @blueprint.get("/purchases")
