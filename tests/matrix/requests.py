@@ -25,7 +25,6 @@ IN_PATHS: dict[str, Any] = {
     "rule_id": 1,
     "record_id": 1,
     "user_id": CUSTOMER,
-    "action": "pause",
     "filename": "doorbuster.css",
 }
 PAGE_BLUEPRINTS = tuple(f"{blueprint.name}." for blueprint in PAGES)
@@ -146,12 +145,21 @@ def is_page(rule: Rule) -> bool:
     return rule.endpoint.startswith(PAGE_BLUEPRINTS)
 
 
+def path_of(rule: Rule, values: dict[str, Any]) -> str:
+    """The path of a rule with these values in it; of `<any(a,b):name>` the first that can stand there."""
+
+    def value(part: re.Match[str]) -> str:
+        choices, name = part[1], part[2]
+        return choices.partition(",")[0] if choices else str(values[name])
+
+    return re.sub(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>", value, rule.rule)
+
+
 def ask(app: Flask, route: str, rule: Rule, caller: Caller) -> Any:
     """The answer of a route to somebody: by the cookies of a browser for a page, by a header for everything else."""
     method = route.partition(" ")[0]
     asked = ASKED.get(route, Asked())
-    values = {name: asked.path.get(name, IN_PATHS[name]) for name in rule.arguments}
-    path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", lambda part: str(values[part[1]]), rule.rule)
+    path = path_of(rule, IN_PATHS | asked.path)
     body = dict(asked.body) if asked.body is not None else None
     if body and "refreshToken" in body:
         body["refreshToken"] = "" if caller.from_another_site else caller.refresh or ""

@@ -75,14 +75,15 @@ def test_the_forgeries_are_all_different_and_none_is_ours(app):
 
 
 @pytest.mark.parametrize(
-    ("guard", "route", "column"),
+    "case",
     [
         ("_refuse_customers", "POST /api/categories", "customer"),
         ("_refuse_revoked", "GET /api/users/me/purchases", "revoked"),
         ("check_csrf", "POST /api/categories", "other site"),
     ],
 )
-def test_without_its_guard_the_door_is_open_and_the_table_would_say_so(app, world, monkeypatch, guard, route, column):
+def test_without_its_guard_the_door_is_open_and_the_table_would_say_so(app, world, monkeypatch, case):
+    guard, route, column = case
     monkeypatch.setattr(f"web.auth.{guard}", lambda *_: None)
     (make,) = CALLERS[column].values()
 
