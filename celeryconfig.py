@@ -39,6 +39,8 @@ beat_schedule = {
 broker_connection_timeout = 2.0
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A Redis that is full, or that can only be read, refuses what a worker asks of it: it tries again rather than exit.
+broker_channel_error_retry = True
 # kombu waits interval_start + n * interval_step up to interval_max between attempts.
 broker_transport_options = {
     "socket_timeout": 5.0,
