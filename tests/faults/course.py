@@ -33,7 +33,7 @@ KINDS = (kinds_processes, kinds_redis, kinds_postgres, kinds_network, kinds_beat
 DRAIN_SECONDS = 15.0
 # A line that is not empty by then never will be: what is found is written down.
 GIVE_UP_SECONDS = 60.0
-RECOVERY_SECONDS_MAX = 180.0
+RECOVERY_SECONDS_MAX = 300.0
 HOME_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.1
 TOKEN_LIFETIME = timedelta(days=1)

@@ -22,6 +22,9 @@ from ops.buyers import Buyer, make_buyers
 from tests.faults.course import ADMIN
 from tests.faults.stack import WEBS, WORKERS, Stack
 
+# The first test of a file also starts ten processes.
+pytestmark = pytest.mark.timeout(600)
+
 # "At once" on a machine that does other things too: far below any wait for an answer that will not come.
 AT_ONCE_SECONDS = 10
 EVENTUALLY_SECONDS = 90

@@ -1,5 +1,10 @@
 """Rushes in whose middle something is full, locked, slow or out of reach. `make faults` has many more seeds."""
 
+import pytest
+
+# The first test of a file also starts ten processes.
+pytestmark = pytest.mark.timeout(600)
+
 
 def test_a_redis_that_is_full_refuses_cleanly_and_loses_nothing(survives):
     survives("redis-full", 1)

@@ -1,5 +1,10 @@
 """Rushes in whose middle something is killed. `make faults` has many more seeds, and every kind of fault."""
 
+import pytest
+
+# The first test of a file also starts ten processes.
+pytestmark = pytest.mark.timeout(600)
+
 
 def test_both_workers_killed_in_a_rush_lose_nothing(survives):
     survives("kill-workers", 1)
