@@ -120,7 +120,7 @@ def _ask_us(stack: Stack, url: str, headers: dict[str, str], crowd: int, buyers:
             row = database.execute(SETTLED, (sale_id,)).fetchone() or (None, None)
         sold = float(row[0] or seen.began_at) - seen.began_at
         refused = max(refused, float(row[1] or 0) - seen.began_at)
-    return Burst(sold, refused, exactness(sale_id).partition(" settled once each, ")[2])
+    return Burst(sold, refused, exactness(sale_id, refusals=True).partition(" settled once each, ")[2])
 
 
 def _rows(found: dict[str, list[Burst]], field: str) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import psycopg
@@ -23,11 +24,15 @@ PRICE, FLASH_PRICE = Decimal(10), Decimal(5)
 
 
 def new_sale(title: str, *, stock: int = STOCK_MAX) -> int:
-    """A sale that is open; by default nobody is refused for want of units."""
+    """A sale that has been open for a day; by default nobody is refused for want of units.
+
+    For a day: a line may be put before it whose requests are older than the sale.
+    """
     with transaction() as session:
         product = Product(name=title, slug=f"bench-{secrets.token_hex(6)}", price=PRICE)
         session.add(product)
-    return create_sale(NewSale(product.id, title, now(), flash_price=FLASH_PRICE, total_stock=stock), actor_id=None)
+    opened_at = now() - timedelta(days=1)
+    return create_sale(NewSale(product.id, title, opened_at, flash_price=FLASH_PRICE, total_stock=stock), actor_id=None)
 
 
 def line_length(sale_id: int) -> int:
@@ -62,13 +67,19 @@ def wait_until_line_is_empty(sale_id: int, seconds_max: float = 60) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def exactness(sale_id: int, *, at_least: int = 0) -> str:
-    """In a line: how many requests were settled and what was sold; raises OpsError where the counts do not agree."""
+def exactness(sale_id: int, *, at_least: int = 0, refusals: bool = False) -> str:
+    """In a line: how many requests were settled and what was sold.
+
+    Raises OpsError where the counts do not agree, and where somebody was rejected though nobody should be: what is
+    rejected costs less than what is sold.
+    """
     audit = audit_sale(sale_id)
-    settled = sum(audit.tickets_by_status.values())
+    settled, rejected = sum(audit.tickets_by_status.values()), audit.tickets_by_status.get("rejected", 0)
     wrong = [check.name for check in audit.checks if not check.agrees]
     if wrong or line_length(sale_id) or settled < at_least:
         raise OpsError(f"sale {sale_id} is not right: {wrong}, {settled} of at least {at_least} settled")
+    if rejected and not refusals:
+        raise OpsError(f"of sale {sale_id} {rejected} of {settled} requests were rejected")
     with psycopg.connect(settings().psycopg_url, autocommit=True) as database:
         row = database.execute("SELECT sold, total_stock FROM flash_sales WHERE id = %s", (sale_id,)).fetchone()
     sold, stock = row or (0, 0)
