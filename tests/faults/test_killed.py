@@ -24,3 +24,7 @@ def test_postgres_killed_in_a_rush_loses_nothing(survives):
 
 def test_redis_restored_from_an_older_copy_loses_no_more_than_the_documents_say(survives):
     survives("restore-redis", 5)
+
+
+def test_clocks_that_are_minutes_apart_turn_nobody_away_and_keep_the_chores_going(survives):
+    survives("clocks-apart", 6)
