@@ -29,7 +29,7 @@ UP = "up"
 
 def check_readiness() -> dict[str, str]:
     """Each part by name: "up", or what is wrong with it in a word or two."""
-    return _check_database() | _check_redis() | _check_broker()
+    return check_database() | _check_redis() | _check_broker()
 
 
 @cache
@@ -37,8 +37,8 @@ def _newest_migration() -> str | None:
     return ScriptDirectory.from_config(Config(toml_file=str(PYPROJECT))).get_current_head()
 
 
-def _check_database() -> dict[str, str]:
-    """Over a connection of its own: a pool that is busy selling is not down."""
+def check_database() -> dict[str, str]:
+    """PostgreSQL and its migrations. Over a connection of its own: a pool that is busy selling is not down."""
     try:
         with psycopg.connect(
             settings().psycopg_url,

@@ -1,4 +1,4 @@
-"""Commands for operators: `flask users create-admin`, `flask restored`."""
+"""Commands for operators: `flask users create-admin`, `flask restored`, `flask doctor`."""
 
 import sys
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from models.audit import audit_sale
 from models.restored import anybody_is_at_work, reconcile
 from models.schedule import current_sale_ids
 from models.user import Role
+from web.cli_doctor import doctor
 from web.schemas_accounts import SignUpBody
 
 users = AppGroup("users", help="Accounts.")
@@ -55,3 +56,4 @@ def restored() -> None:
 def init_cli(app: Flask) -> None:
     app.cli.add_command(users)
     app.cli.add_command(restored)
+    app.cli.add_command(doctor)

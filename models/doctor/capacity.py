@@ -1,0 +1,60 @@
+"""Whether a crowd fits: into the line, into Redis's memory, through the door, and onto the sockets.
+
+The rates are those of one 2-core machine under a rush (docs/benchmarks): a guess to plan with, and no promise.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, cast
+
+from models.database import transaction
+from models.doctor.finding import Finding, critical, warning
+from models.redisclient import redis_client
+from models.sale import FlashSale
+from models.settings import settings
+
+# Requests that one web process answers in a second, accepted or refused.
+ANSWERS_PER_WEB_PROCESS = 350
+# How long the last of the crowd may have to wait for a first answer.
+DOOR_SECONDS_MAX = 60
+# A request in the line with its Idempotency-Key, in Redis; measured by tests/doctor.
+BYTES_PER_REQUEST = 600
+SOCKETS_PER_LIVE_PROCESS = 5_000
+# Who looks at a sale's page has a socket open; who has bought closes it.
+SOCKET_SHARE = 1.0
+
+
+def look(sale_id: int | None, crowd: int) -> Iterator[Finding]:
+    """What would be too small for `crowd` buyers who come within seconds, each once."""
+    known = settings()
+    if sale_id is not None:
+        with transaction() as session:
+            sale = session.get(FlashSale, sale_id)
+        if sale is None or sale.archived_at is not None:
+            yield critical("SALE_UNKNOWN", f"there is no sale {sale_id}", "name another with --sale")
+            return
+    if crowd > known.line_max:
+        what = f"a crowd of {crowd:,} is more than a line holds ({known.line_max:,}): the rest is asked to come again"
+        yield warning("LINE_SHORT", what, f"LINE_MAX={crowd * 2}")
+    yield from _memory(crowd)
+    rate = known.web_workers * ANSWERS_PER_WEB_PROCESS
+    if crowd > rate * DOOR_SECONDS_MAX:
+        what = f"{known.web_workers} web processes answer about {rate:,} a second: {crowd:,} take {crowd / rate:.0f} s"
+        processes = math.ceil(crowd / DOOR_SECONDS_MAX / ANSWERS_PER_WEB_PROCESS)
+        yield warning("DOOR_NARROW", what, f"WEB_WORKERS={processes}, on as many cores, or as many machines")
+    sockets = known.live_workers * SOCKETS_PER_LIVE_PROCESS
+    if crowd * SOCKET_SHARE > sockets:
+        what = f"{known.live_workers} live processes hold about {sockets:,} sockets: the rest of {crowd:,} buyers polls"
+        yield warning(
+            "SOCKETS_FEW", what, f"LIVE_WORKERS={math.ceil(crowd / SOCKETS_PER_LIVE_PROCESS)}, on as many cores"
+        )
+
+
+def _memory(crowd: int) -> Iterator[Finding]:
+    about = cast(dict[str, Any], redis_client().info("memory"))
+    memory_max = int(about.get("maxmemory", 0)) or int(about.get("total_system_memory", 0))
+    needed = min(crowd, settings().line_max) * BYTES_PER_REQUEST
+    free = memory_max - int(about["used_memory"])
+    if memory_max and needed > free:
+        what = f"a line of {crowd:,} takes about {needed >> 20} MiB, and Redis has {max(0, free) >> 20} left"
+        yield critical("REDIS_MEMORY_SHORT", what, "raise maxmemory, or lower LINE_MAX to what fits")
