@@ -1,5 +1,6 @@
 """The news of all sales: one Redis reader a process, however many wait or listen."""
 
+import random
 import threading
 import time
 from typing import Any, Protocol
@@ -65,7 +66,8 @@ class NewsReader:
             if self._connected.is_set():
                 pause = 0.05
             self._connected.clear()
-            time.sleep(pause)
+            # With jitter: every process lost Redis at the same moment, and none should come back with all the others.
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
             pause = min(pause * 2, RECONNECT_SECONDS_MAX)
 
     def _read(self) -> None:

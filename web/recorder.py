@@ -1,6 +1,7 @@
 """Fraud records on their way to PostgreSQL: written beside the request that they are about, so that no buyer waits."""
 
 import queue
+import random
 import threading
 import time
 
@@ -65,7 +66,7 @@ class Recorder:
                 return
             else:
                 return
-            time.sleep(pause)
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, no secret
             pause = min(pause * 2, RETRY_SECONDS_MAX)
 
     def _drop(self, records: list[NewFraudRecord], why: str) -> None:
