@@ -5,50 +5,70 @@
 --      3 awake (string)   set while a wake-up is on its way
 --      4 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
 --      5 counts (hash)    refusals by their code, and `since`: when this count began, in ms
+--      6 revoked (string) is there if the token was given back; 7 generation (string) the user's tokens are good from
+--      8 … one for each limit, then two for each signal of velocity
 -- ARGV 1 user  2 kind (p|r)  3 quantity  4 nonce  5 idempotency key or ''  6 its lifetime in s
 --      7 most requests that may wait  8 lifetime of the awake flag in ms
+--      9 generation of the token, '' to ask nothing of whoever asks  10 number of limits  11 number of signals
+--      12 … amount and window in ms of each limit, then five for each signal
 --
--- Answers {code, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up), dedicated queue (1).
+-- Answers {code, findings of velocity, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up),
+-- dedicated queue (1), how many more the limits let in (-1: no limit). Loaded behind limit.lua and velocity.lua.
+
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local limits, signals = tonumber(ARGV[10]), tonumber(ARGV[11])
+local left = -1
+
+-- What is counted of whoever asks is kept in memory alone: in the append-only file, every no to a crowd would wait for
+-- the disk. What a crash forgets, and a Redis that has no memory for a count, cost an operator a number, and nobody
+-- their answer.
+redis.set_repl(redis.REPL_NONE)
+
+if ARGV[9] ~= '' then
+  local revoked, good_from = unpack(redis.call('MGET', KEYS[6], KEYS[7]))
+  if revoked or tonumber(ARGV[9]) < tonumber(good_from or 0) then return {'REVOKED', {}} end
+  if limits > 0 then
+    local which, wait_ms
+    left, which, wait_ms = take(limits, 8, 12, now_ms)
+    if not left then return {'RATE_LIMITED', {}, which, wait_ms} end
+  end
+end
 
 local sale = redis.call('HMGET', KEYS[1], 'starts_ms', 'ends_ms', 'state', 'end_reason', 'paused', 'remaining',
                         'max_per_purchase', 'max_per_user', 'settled_through', 'pace', 'dedicated')
 local starts_ms, ends_ms, state, end_reason, paused, remaining = unpack(sale, 1, 6)
 local max_per_purchase, max_per_user, settled, pace, dedicated = unpack(sale, 7, 11)
-if not starts_ms then return {'UNKNOWN'} end
 
 -- Numbers, or nothing: a view that somebody else wrote to could stop a request that was admitted already.
 local function is_number(text) return text and #text < 16 and string.find(text, '^%-?%d+$') end
 local function is_number_or_nothing(text) return text == '' or is_number(text) end
-if not (is_number(starts_ms) and is_number_or_nothing(ends_ms) and is_number(remaining) and is_number(settled)
-        and is_number_or_nothing(max_per_purchase) and is_number_or_nothing(max_per_user) and is_number(dedicated)) then
-  return {'UNKNOWN'}
-end
+local is_known = is_number(starts_ms) and is_number_or_nothing(ends_ms) and is_number(remaining) and is_number(settled)
+  and is_number_or_nothing(max_per_purchase) and is_number_or_nothing(max_per_user) and is_number(dedicated)
 
 local quantity = tonumber(ARGV[3])
 local body = ARGV[2] .. ARGV[3]
 local has_key = ARGV[5] ~= ''
 
--- A retry comes first: it gets the answer of its first try whatever has become of the sale since.
-if has_key then
+-- A retry comes first: it gets the answer of its first try whatever has become of the sale, and of the buyer, since.
+if has_key and is_known then
   local seen = redis.call('GET', KEYS[4])
   if seen then
     local ticket, seen_body = string.match(seen, '^(%d+):(.*)$')
-    if seen_body ~= body then return {'IDEMPOTENCY_KEY_REUSED'} end
-    return {'SEEN', tonumber(ticket), tonumber(settled), pace or '', 0, 0}
+    if seen_body ~= body then return {'IDEMPOTENCY_KEY_REUSED', {}} end
+    return {'SEEN', {}, tonumber(ticket), tonumber(settled), pace or '', 0, 0, left}
   end
 end
 
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local refused, findings = judge(signals, 8 + limits, 12 + 2 * limits, now_ms)
+if refused then return {'VELOCITY_REFUSED', findings} end
+if not is_known then return {'UNKNOWN', findings} end
 
--- Counted in memory alone: in the append-only file, every no to a crowd would wait for the disk. What a crash forgets,
--- and a Redis that has no memory for a count, cost the desk a number and nobody their answer. Announce says how long
--- the counts of a sale live; those that begin after its end live for two days.
+-- Announce says how long the counts of a sale live; those that begin after its end live for two days.
 local function refuse(code, detail)
-  redis.set_repl(redis.REPL_NONE)
   local first = redis.pcall('HINCRBY', KEYS[5], code, 1) == 1
   if first and redis.pcall('HSETNX', KEYS[5], 'since', now_ms) == 1 then redis.pcall('EXPIRE', KEYS[5], 172800) end
-  return {code, detail}
+  return {code, findings, detail}
 end
 
 if state == 'cancelled' then return refuse('ENDED') end
@@ -64,6 +84,8 @@ if tonumber(remaining) <= 0 then return refuse('SOLD_OUT') end
 if quantity > tonumber(remaining) then return refuse('INSUFFICIENT_STOCK', tonumber(remaining)) end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return refuse('LINE_FULL') end
 
+-- From here on everything goes to the disk before anybody hears of it.
+redis.set_repl(redis.REPL_ALL)
 local entry = {'u', ARGV[1], 'k', ARGV[2], 'q', ARGV[3], 'n', ARGV[4], 't', now_ms}
 if has_key then
   entry[11] = 'i'
@@ -73,4 +95,4 @@ local id = redis.call('XADD', KEYS[2], '0-*', unpack(entry))
 local ticket = tonumber(string.sub(id, 3))
 if has_key then redis.call('SET', KEYS[4], ticket .. ':' .. body, 'EX', ARGV[6]) end
 local wake = redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[8]) and 1 or 0
-return {'ADMITTED', ticket, tonumber(settled), pace or '', wake, tonumber(dedicated)}
+return {'ADMITTED', findings, ticket, tonumber(settled), pace or '', wake, tonumber(dedicated), left}

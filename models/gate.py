@@ -1,29 +1,26 @@
 """The gate: the one atomic step that admits a request into its sale's line, or refuses it.
 
-The step itself is `gate.lua`; this module prepares its input and names its answers.
+The step itself is `gate.lua`; this module prepares its input and names its answers. What is asked of whoever asks (was
+the token given back, is it too often, is too much behind it) is asked in the same step, so that a request for units
+makes one trip to Redis and not four.
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import structlog
-from redis.commands.core import Script
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
-
 from models import rediskeys
 from models.clock import from_ms, to_iso
 from models.errors import ConflictError, DomainError, InvalidError, NotFoundError, UnavailableError
+from models.gateline import GateBrokenError, GateScript
 from models.purchase import Kind, Reason
-from models.redisclient import gate_client
 from models.settings import settings
-
-log = structlog.get_logger()
+from models.velocity import Finding, Question, VelocityRefusedError, findings_of
 
 KIND_LETTERS = {Kind.PURCHASE: "p", Kind.RESERVATION: "r"}
-REFUSALS = {Reason.ENDED: "The sale has ended", Reason.PAUSED: "The sale is paused", Reason.SOLD_OUT: "Sold out"}
 # Far above any sale's stock, and far inside a Lua number.
 QUANTITY_MAX = 1_000_000
 # The last moment that has a name.
@@ -31,6 +28,7 @@ LAST_MS = 253_402_300_799_999
 # Requests a second that a sale is taken to settle before it has settled any, and the least that anybody waits.
 PACE_UNKNOWN = 1_000.0
 ESTIMATE_MIN_SECONDS = 0.01
+SCRIPTS = ("limit.lua", "velocity.lua", "gate.lua")
 
 
 class LimitExceededError(DomainError):
@@ -48,9 +46,62 @@ class KeyReusedError(DomainError):
     message = "This Idempotency-Key was used with another body"
 
 
+class GivenBackError(DomainError):
+    """The token was given back before its time."""
+
+    code = "TOKEN_REVOKED"
+    message = "The token was revoked"
+
+
+class TooOftenError(DomainError):
+    """More requests than one user may send. One fits again in `wait_ms` milliseconds."""
+
+    code = "RATE_LIMITED"
+    message = "Too many requests"
+
+    def __init__(self, limit: "Limit", wait_ms: int) -> None:
+        self.limit = limit
+        self.wait_ms = wait_ms
+        super().__init__()
+
+
+# Those that need no number from the gate.
+PLAIN_REFUSALS: dict[str, Callable[[], DomainError]] = {
+    "UNKNOWN": lambda: NotFoundError("Flash sale not found", code="SALE_NOT_FOUND"),
+    "LINE_FULL": lambda: UnavailableError("The line is full; try again in a moment", code="LINE_FULL"),
+    "REVOKED": GivenBackError,
+    VelocityRefusedError.code: VelocityRefusedError,
+    KeyReusedError.code: KeyReusedError,
+    Reason.ENDED: lambda: ConflictError("The sale has ended", code=Reason.ENDED),
+    Reason.PAUSED: lambda: ConflictError("The sale is paused", code=Reason.PAUSED),
+    Reason.SOLD_OUT: lambda: ConflictError("Sold out", code=Reason.SOLD_OUT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `amount` requests in any `seconds`."""
+
+    amount: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What is asked of whoever asks, by the token's `jti` and its generation (models/revocations.py)."""
+
+    jti: str
+    generation: int
+    limits: tuple[Limit, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A place in the line. `position` is the number of tickets still ahead, zero for the next."""
+    """A place in the line. `position` is the number of tickets still ahead, zero for the next.
+
+    `left` is how many more requests the limits let in now; None where nothing limits them.
+    """
 
     sale_id: int
     ticket: int
@@ -59,50 +110,99 @@ class Admission:
     replayed: bool
     wake: bool
     dedicated: bool
+    left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateAnswer:
+    """What the gate said, and what velocity found, which is to be recorded whatever the gate said."""
+
+    sale_id: int
+    code: str
+    values: list[Any]
+    findings: list[Finding]
+    limits: tuple[Limit, ...]
+
+    def admission(self) -> Admission:
+        """The place in line.
+
+        Raises NotFoundError for an unknown sale, ConflictError / LimitExceededError / UnavailableError for the refusals
+        that DESIGN names, KeyReusedError for a key with another body, and for what was asked of whoever asks
+        GivenBackError, TooOftenError and VelocityRefusedError.
+        """
+        if self.code not in ("ADMITTED", "SEEN"):
+            raise self._refusal()
+        ticket, settled_through, pace, wake, dedicated, left = self.values
+        position = max(0, ticket - settled_through - 1)
+        return Admission(
+            sale_id=self.sale_id,
+            ticket=ticket,
+            position=position,
+            estimate_seconds=estimate_seconds(position, pace),
+            replayed=self.code == "SEEN",
+            wake=bool(wake),
+            dedicated=bool(dedicated),
+            left=left if left >= 0 else None,
+        )
+
+    def _refusal(self) -> DomainError:
+        code, detail = self.code, self.values[0] if self.values else 0
+        if code in PLAIN_REFUSALS:
+            return PLAIN_REFUSALS[code]()
+        if code == TooOftenError.code:
+            return TooOftenError(self.limits[detail - 1], self.values[1])
+        if code == Reason.LIMIT_EXCEEDED:
+            return LimitExceededError(f"At most {detail} for one buyer", data={"limit": detail})
+        if code == Reason.NOT_STARTED:
+            starts_at = to_iso(from_ms(min(detail, LAST_MS)))
+            return ConflictError("The sale has not started", code=code, data={"startsAt": starts_at})
+        return ConflictError(f"Only {detail} left", code=code, data={"availableUnits": detail})
 
 
 @cache
-def _script() -> Script:
-    return gate_client().register_script(Path(__file__).with_name("gate.lua").read_text())
+def _script() -> GateScript:
+    folder = Path(__file__).parent
+    return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
 
 
 def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_key: str | None = None) -> Admission:
+    """A place in the line of a sale, for somebody of whom nothing is asked. Raises as `GateAnswer.admission` does, and
+    redis errors as `ask` does."""
+    return ask(sale_id, user_id, kind, quantity, idempotency_key=idempotency_key).admission()
+
+
+def ask(
+    sale_id: int,
+    user_id: int,
+    kind: Kind,
+    quantity: int,
+    *,
+    idempotency_key: str | None = None,
+    checks: Checks | None = None,
+) -> GateAnswer:
     """Ask the gate of a sale for a place in its line.
 
-    Raises NotFoundError for an unknown sale, ConflictError / LimitExceededError / UnavailableError for the refusals
-    that DESIGN names, KeyReusedError for a key with another body, and redis errors where Redis is away: then the
-    request may or may not have been admitted, and only its Idempotency-Key can tell.
+    Raises GateBrokenError where Redis is out of order, and redis errors where it is away: then the request may or may
+    not have been admitted, and only its Idempotency-Key can tell.
     """
+    request = (KIND_LETTERS[kind], quantity, idempotency_key or "")
     try:
-        answer = _ask(sale_id, user_id, kind, quantity, idempotency_key or "")
-    except (OutOfMemoryError, ReadOnlyError):
-        raise
-    except ResponseError as error:
+        code, numbers, *values = _ask(sale_id, user_id, request, checks)
+    except GateBrokenError:
         # Something else lies in the place of the sale's keys: the script stumbled before it admitted anybody.
-        log.warning("gate.spoilt", sale=sale_id, error=str(error))
-        answer = ["UNKNOWN"]
-    if answer[0] == "UNKNOWN":
+        code, numbers, values = "UNKNOWN", [], []
+    if code == "UNKNOWN":
         # Imported here: the view is announced by the module that also reads sales from PostgreSQL.
         from models.announce import rebuild_view  # noqa: PLC0415
 
-        if not rebuild_view(sale_id):
-            raise NotFoundError("Flash sale not found", code="SALE_NOT_FOUND")
-        answer = _ask(sale_id, user_id, kind, quantity, idempotency_key or "")
-    if answer[0] == "UNKNOWN":
-        raise UnavailableError("The sale cannot be read at this moment; try again")
-    if answer[0] not in ("ADMITTED", "SEEN"):
-        raise _refusal(answer)
-    _, ticket, settled_through, pace, wake, dedicated = answer
-    position = max(0, ticket - settled_through - 1)
-    return Admission(
-        sale_id=sale_id,
-        ticket=ticket,
-        position=position,
-        estimate_seconds=estimate_seconds(position, pace),
-        replayed=answer[0] == "SEEN",
-        wake=bool(wake),
-        dedicated=bool(dedicated),
-    )
+        if rebuild_view(sale_id):
+            # Whoever asks was counted, and what is behind them found, the first time.
+            again = Checks(checks.jti, checks.generation) if checks else None
+            code, _, *values = _ask(sale_id, user_id, request, again)
+            if code == "UNKNOWN":
+                raise GateBrokenError
+    questions, limits = (checks.questions, checks.limits) if checks else ((), ())
+    return GateAnswer(sale_id, code, values, findings_of(questions, numbers), limits)
 
 
 def estimate_seconds(position: int, pace: str | None) -> float:
@@ -114,43 +214,39 @@ def estimate_seconds(position: int, pace: str | None) -> float:
     return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(1.0, per_second)), 3)
 
 
-def _ask(sale_id: int, user_id: int, kind: Kind, quantity: int, key: str) -> list[Any]:
+def _ask(sale_id: int, user_id: int, request: tuple[str, int, str], checks: Checks | None) -> list[Any]:
     known = settings()
-    return _script()(  # type: ignore[no-any-return]
-        keys=[
-            rediskeys.view(sale_id),
-            rediskeys.mailbox(sale_id),
-            rediskeys.awake(sale_id),
-            rediskeys.idempotency(sale_id, user_id, key),
-            rediskeys.counts(sale_id),
-        ],
-        args=[
-            user_id,
-            KIND_LETTERS[kind],
-            quantity,
-            secrets.token_urlsafe(12),
-            key,
-            known.idempotency_hours * 3600,
-            known.line_max,
-            rediskeys.AWAKE_MS,
-        ],
-    )
-
-
-def _refusal(answer: list[Any]) -> DomainError:
-    code = answer[0]
-    if code == "IDEMPOTENCY_KEY_REUSED":
-        return KeyReusedError()
-    if code == Reason.LIMIT_EXCEEDED:
-        return LimitExceededError(f"At most {answer[1]} for one buyer", data={"limit": answer[1]})
-    if code == "LINE_FULL":
-        return UnavailableError("The line is full; try again in a moment", code=code)
-    if code == Reason.NOT_STARTED:
-        starts_ms = min(answer[1], LAST_MS)
-        return ConflictError("The sale has not started", code=code, data={"startsAt": to_iso(from_ms(starts_ms))})
-    if code == Reason.INSUFFICIENT_STOCK:
-        return ConflictError(f"Only {answer[1]} left", code=code, data={"availableUnits": answer[1]})
-    return ConflictError(REFUSALS[code], code=code)
+    letter, quantity, key = request
+    keys = [
+        rediskeys.view(sale_id),
+        rediskeys.mailbox(sale_id),
+        rediskeys.awake(sale_id),
+        rediskeys.idempotency(sale_id, user_id, key),
+        rediskeys.counts(sale_id),
+    ]
+    arguments: list[str | int] = [
+        user_id,
+        letter,
+        quantity,
+        secrets.token_urlsafe(12),
+        key,
+        known.idempotency_hours * 3600,
+        known.line_max,
+        rediskeys.AWAKE_MS,
+    ]
+    if checks is None:
+        return _script()(keys, [*arguments, "", 0, 0])
+    limits, questions = checks.limits, checks.questions
+    keys += (rediskeys.revoked(checks.jti), rediskeys.generation(user_id))
+    keys += (rediskeys.limit(user_id, limit.seconds) for limit in limits)
+    keys += (question.seen_key for question in questions)
+    keys += (rediskeys.velocity_noted(question.signal, user_id, sale_id) for question in questions)
+    arguments += (checks.generation, len(limits), len(questions))
+    for limit in limits:
+        arguments += (limit.amount, limit.seconds * 1000)
+    for question in questions:
+        arguments += question.arguments
+    return _script()(keys, arguments)
 
 
 def check_quantity(quantity: int) -> int:

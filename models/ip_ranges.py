@@ -59,6 +59,10 @@ class Ranges:
             for version, lengths in tables.items()
         }
 
+    def __bool__(self) -> bool:
+        """Whether there is any rule at all."""
+        return any(self._tables.values())
+
     def action_for(self, address: Address | None, now: datetime) -> Action | None:
         """What the rules say of an address at this moment; None where none of them speaks of it."""
         if address is None:

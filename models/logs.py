@@ -1,13 +1,15 @@
 """Logs: one line an event, for web and worker alike. A constant name, then fields; JSON where machines read.
 
-Use it as `log = structlog.get_logger()` and `log.info("sale.opened", sale=7)`. What is bound with
-`structlog.contextvars` (request id, task id) stands on every line of that request or task. Libraries that log with
-the standard library end up in the same stream, in the same shape.
+Use it as `log = structlog.get_logger()` and `log.info("sale.opened", sale=7)`. What `name_lines` was told (request id,
+task id) stands on every line of that request or task. Libraries that log with the standard library end up in the same
+stream, in the same shape.
 """
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -22,6 +24,25 @@ REDACTED = "[redacted]"
 
 # Libraries that say at INFO what our own access line says better, or say it with addresses in it.
 QUIET = ("werkzeug", "flask-limiter", "alembic", "kombu", "urllib3")
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+_names: ContextVar[Mapping[str, Any]] = ContextVar("names of this request or task", default=NOTHING)
+
+
+def name_lines(**fields: Any) -> None:
+    """Have these fields, and no others from before, stand on every line from here on: of this thread, or greenlet."""
+    _names.set(fields)
+
+
+def is_logged(level: int) -> bool:
+    """Whether a line of this level is written at all: asked where putting it together has its price."""
+    return logging.getLogger().isEnabledFor(level)
+
+
+def _add_names(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in _names.get().items():
+        event.setdefault(name, value)
+    return event
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -43,7 +64,7 @@ def configure_logging() -> None:
     """Set logging up for this process from the settings; calling it again changes nothing but the level and form."""
     known = settings()
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_names,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

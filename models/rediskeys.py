@@ -23,10 +23,11 @@ may touch them together.
 | `heartbeat:beat` | string | chores | web | 15 s |
 | `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
-| `{velocity}:address:<address>` | sorted set user -> ms | velocity | velocity | `velocity_accounts_window_seconds` |
-| `{velocity}:user:<user>` | sorted set sale -> ms | velocity | velocity | `velocity_sales_window_seconds` |
-| `{velocity}:group:<hash>:<sale>` | sorted set user -> ms | velocity | velocity | `velocity_group_window_seconds` |
-| `{velocity}:noted:<signal>:<user>:<sale>` | string | velocity | velocity | its signal's window |
+| `limit:<user>:<seconds>` | string `<start ms>:<before>:<count>`, in memory alone | gate | gate | two windows |
+| `{velocity}:address:<address>` | sorted set user -> ms | gate, in memory | gate | `velocity_accounts_window_seconds` |
+| `{velocity}:user:<user>` | sorted set sale -> ms | gate, in memory | gate | `velocity_sales_window_seconds` |
+| `{velocity}:group:<hash>:<sale>` | sorted set user -> ms | gate, in memory | gate | `velocity_group_window_seconds` |
+| `{velocity}:noted:<signal>:<user>:<sale>` | string | gate, in memory | gate | its signal's window |
 
 The velocity keys share a tag of their own, since one script counts an address, an account and a card together.
 """
@@ -96,6 +97,10 @@ def leaderboard(sale_id: int) -> str:
 def sale_of_news(channel: str) -> int:
     """The sale whose news came over this channel."""
     return int(channel.removeprefix("{sale:").partition("}")[0])
+
+
+def limit(user_id: int, seconds: int) -> str:
+    return f"limit:{user_id}:{seconds}"
 
 
 def revoked(jti: str) -> str:

@@ -1,8 +1,8 @@
 """Velocity: a request is scored by what is behind it, before it gets a ticket.
 
 Three signals, each a count of different ones within a window: accounts behind an address, sales attempted by an
-account, buyers of a sale behind one card or address that the shop names by a key. All are asked and counted in one
-script (`velocity.lua`), so that a hundred at once are counted one by one.
+account, buyers of a sale behind one card or address that the shop names by a key. All are asked and counted inside
+the gate's script (`velocity.lua`), so that a hundred at once are counted one by one.
 """
 
 import hashlib
@@ -10,15 +10,11 @@ import hmac
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-
-from redis.commands.core import Script
 
 from models import rediskeys
 from models.addresses import customer_of
+from models.errors import ForbiddenError
 from models.fraud import Signal, Verdict
-from models.redisclient import gate_client
 from models.settings import settings
 
 # Members that one subject's count remembers at most.
@@ -60,7 +56,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Question:
     """One signal of one attempt, as the script is asked. A threshold of 0 is never reached."""
 
     signal: Signal
@@ -71,30 +67,27 @@ class _Question:
     flag_at: int
     refuse_at: int
 
-
-@cache
-def _script() -> Script:
-    # The gate's client: a Redis that is away is not waited for twice.
-    return gate_client().register_script(Path(__file__).with_name("velocity.lua").read_text())
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        return self.member, self.window_seconds * 1000, self.flag_at, self.refuse_at, KEPT_MAX
 
 
-def judge(attempt: Attempt, passes: AbstractSet[tuple[str, str]] = frozenset()) -> list[Finding]:
-    """Count an attempt, and say what is not well with it; an empty list is well.
+class VelocityRefusedError(ForbiddenError):
+    """Too much is behind this request. Which signal it was stands in the record, not in the answer: whoever tries
+    limits out should not be told which one they met."""
 
-    Signals whose (signal, subject) is in `passes` are not asked. One trip to Redis; raises redis errors where it is
-    away.
-    """
-    asked = [each for each in _questions(attempt) if (each.signal, each.subject) not in passes]
-    if not asked:
-        return []
-    answer = _script()(
-        keys=[
-            *(each.seen_key for each in asked),
-            *(rediskeys.velocity_noted(each.signal, attempt.user_id, attempt.sale_id) for each in asked),
-        ],
-        args=[len(asked), *(argument for each in asked for argument in _arguments(each))],
-    )
-    answers = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+    code = "VELOCITY_REFUSED"
+    message = "This request was not accepted; if you think it should be, write to us"
+
+
+def questions_about(attempt: Attempt, passes: AbstractSet[tuple[str, str]] = frozenset()) -> tuple[Question, ...]:
+    """What to ask of an attempt; signals whose (signal, subject) is in `passes` are not asked."""
+    return tuple(each for each in _questions(attempt) if not passes or (each.signal, each.subject) not in passes)
+
+
+def findings_of(asked: tuple[Question, ...], numbers: list[int]) -> list[Finding]:
+    """What the script found not to be well: it answers three numbers for each question, or none at all."""
+    answers = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     return [
         Finding(
             signal=each.signal,
@@ -105,7 +98,7 @@ def judge(attempt: Attempt, passes: AbstractSet[tuple[str, str]] = frozenset()) 
             window_seconds=each.window_seconds,
             is_new=bool(note),
         )
-        for each, (verdict, count, note) in zip(asked, answers, strict=True)
+        for each, (verdict, count, note) in zip(asked, answers, strict=False)
         if verdict
     ]
 
@@ -116,11 +109,11 @@ def hash_group_key(group_key: str) -> str:
     return hmac.new(secret, b"group key:" + group_key.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def _questions(attempt: Attempt) -> Iterator[_Question]:
+def _questions(attempt: Attempt) -> Iterator[Question]:
     known = settings()
     customer, user, sale = customer_of(attempt.address), attempt.user_id, attempt.sale_id
     if known.velocity_accounts_flag or known.velocity_accounts_refuse:
-        yield _Question(
+        yield Question(
             Signal.MANY_ACCOUNTS,
             customer,
             rediskeys.velocity_address(customer),
@@ -130,7 +123,7 @@ def _questions(attempt: Attempt) -> Iterator[_Question]:
             known.velocity_accounts_refuse,
         )
     if known.velocity_sales_flag or known.velocity_sales_refuse:
-        yield _Question(
+        yield Question(
             Signal.MANY_SALES,
             str(user),
             rediskeys.velocity_user(user),
@@ -141,7 +134,7 @@ def _questions(attempt: Attempt) -> Iterator[_Question]:
         )
     if attempt.group_key is not None and known.velocity_group_buyers_max:
         group = hash_group_key(attempt.group_key)
-        yield _Question(
+        yield Question(
             Signal.SHARED_GROUP,
             group,
             rediskeys.velocity_group(group, sale),
@@ -150,7 +143,3 @@ def _questions(attempt: Attempt) -> Iterator[_Question]:
             0,
             known.velocity_group_buyers_max + 1,
         )
-
-
-def _arguments(question: _Question) -> tuple[int, ...]:
-    return question.member, question.window_seconds * 1000, question.flag_at, question.refuse_at, KEPT_MAX

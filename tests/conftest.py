@@ -21,6 +21,7 @@ from sqlalchemy import text
 from models import rediskeys
 from models.announce import announce
 from models.database import engine, transaction
+from models.gateline import gate_lines
 from models.movement import MovementKind, StockMovement
 from models.product import Product
 from models.redisclient import gate_client, redis_client
@@ -64,6 +65,7 @@ def servers() -> Iterator[Servers]:
         engine().dispose()
         redis_client().close()
         gate_client().close()
+        gate_lines().close()
 
 
 @pytest.fixture

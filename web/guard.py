@@ -1,7 +1,7 @@
 """The guard before the gate: denied addresses get no further than here, and odd requests get no ticket.
 
-`init_guard` looks at the address of every request, the handshake of a WebSocket included; `guard_purchase` looks at
-what is behind a request for units.
+`init_guard` looks at the address of every request, the handshake of a WebSocket included; `pass_gate` asks the gate for
+units, and with the same question whether the token is good, whether it is too often and what is behind the request.
 """
 
 from flask import Flask, g, request
@@ -9,11 +9,14 @@ from flask import Flask, g, request
 from models.addresses import parse_address
 from models.clock import now
 from models.errors import ForbiddenError
-from models.fraud import NewFraudRecord, Verdict
+from models.fraud import NewFraudRecord
+from models.gate import Admission, Checks, GivenBackError, ask
 from models.ip_ranges import Action
+from models.purchase import Kind
 from models.settings import settings
-from models.velocity import Attempt, Finding, judge
-from web.limits import client_address
+from models.velocity import Attempt, Finding, questions_about
+from web.auth import TokenRevokedError, current_user
+from web.limits import client_address, note_left, purchase_limits
 from web.recorder import recorder
 from web.standing import standing_copy
 
@@ -26,14 +29,6 @@ class AddressDeniedError(ForbiddenError):
     message = "Requests from your address are not accepted"
 
 
-class VelocityRefusedError(ForbiddenError):
-    """Too much is behind this request. Which signal it was stands in the record, not in the answer: whoever tries
-    limits out should not be told which one they met."""
-
-    code = "VELOCITY_REFUSED"
-    message = "This request was not accepted; if you think it should be, write to us"
-
-
 def init_guard(app: Flask) -> None:
     """Refuse denied addresses. Registered before the limits, so that whoever is denied costs nearly nothing."""
     app.before_request(_refuse_denied)
@@ -42,28 +37,43 @@ def init_guard(app: Flask) -> None:
 def _refuse_denied() -> None:
     if request.path in ALWAYS_OPEN:
         return
-    address = parse_address(client_address())
-    g.address_action = standing_copy().current().ranges.action_for(address, now())
+    ranges = standing_copy().current().ranges
+    if not ranges:
+        return
+    g.address_action = ranges.action_for(parse_address(client_address()), now())
     if g.address_action is Action.DENY:
         raise AddressDeniedError
 
 
-def guard_purchase(user_id: int, sale_id: int, group_key: str | None = None) -> None:
-    """Score a request for units of a sale before it asks the gate; `group_key` is the shop's, in the clear.
+def pass_gate(
+    sale_id: int, kind: Kind, quantity: int, *, idempotency_key: str | None, group_key: str | None = None
+) -> Admission:
+    """Ask the gate for the current user, and of them whatever there is to ask; `group_key` is the shop's, in the clear.
 
-    Raises VelocityRefusedError. Where Redis is away its errors go through: the gate could not answer either, and
-    asking it would only take as long again.
+    Raises what the gate refuses, TokenRevokedError, TooOftenError and VelocityRefusedError; redis errors where Redis is
+    away.
     """
+    who = current_user()
     address = client_address()
-    if g.get("address_action") is Action.ALLOW or settings().is_exempt(address):
-        return
-    attempt = Attempt(user_id, sale_id, address, group_key)
-    findings = judge(attempt, standing_copy().current().passes)
-    for finding in findings:
+    is_exempt = settings().is_exempt(address)
+    attempt = Attempt(who.user_id, sale_id, address, group_key)
+    is_trusted = is_exempt or g.get("address_action") is Action.ALLOW
+    checks = Checks(
+        jti=who.jti,
+        generation=who.generation,
+        limits=() if is_exempt else purchase_limits(),
+        questions=() if is_trusted else questions_about(attempt, standing_copy().current().passes),
+    )
+    answer = ask(sale_id, who.user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks)
+    for finding in answer.findings:
         if finding.is_new:
             recorder().keep(_record(attempt, finding))
-    if any(finding.verdict is Verdict.REFUSE for finding in findings):
-        raise VelocityRefusedError
+    try:
+        admission = answer.admission()
+    except GivenBackError as error:
+        raise TokenRevokedError from error
+    note_left(admission.left)
+    return admission
 
 
 def _record(attempt: Attempt, finding: Finding) -> NewFraudRecord:

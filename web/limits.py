@@ -1,21 +1,29 @@
-"""How often somebody may ask: flask-limiter on Redis, by user where the token is sound and by address otherwise."""
+"""How often somebody may ask: flask-limiter on Redis, by user where the token is sound and by address otherwise.
+
+The routes that ask the gate for units are counted by the gate, in the trip to Redis that they make anyway.
+"""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from flask import Flask, g, request
 from flask.wrappers import Response
-from flask_limiter import Limit, Limiter, RateLimitExceeded
+from flask_limiter import Limit as RouteLimit
+from flask_limiter import Limiter, RateLimitExceeded
+from limits import parse_many
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models import rediskeys
 from models.addresses import customer_of, parse_address
 from models.clock import now
+from models.gate import Limit, TooOftenError
 from models.redisclient import REDIS_AWAY
 from models.settings import settings
-from web.auth import optional_user
+from web.auth import asks_gate, optional_user
 from web.envelope import fail
 
 UNKNOWN_ADDRESS = "unknown"
@@ -69,7 +77,7 @@ limiter = Limiter(
         # Of one user, or of an address without one, on one route …
         lambda: settings().rate_limit_default,
         # … and of an address on all those routes together, however many accounts it has.
-        Limit(lambda: settings().rate_limit_address, key_function=_by_address, scope="all", shared=True),
+        RouteLimit(lambda: settings().rate_limit_address, key_function=_by_address, scope="all", shared=True),
     ],
     strategy="sliding-window-counter",
     # Without Redis each process counts for itself: more is let through, but nobody is refused for it.
@@ -83,10 +91,19 @@ def _is_exempt() -> bool:
     return settings().is_exempt(client_address())
 
 
-def limit_purchases(view: Callable[..., Any]) -> Callable[..., Any]:
-    """The limit of all the routes that ask the gate together; takes the place of the default one. By user."""
-    limited: Callable[..., Any] = limiter.shared_limit(lambda: settings().rate_limit_purchase, "purchases")(view)
-    return limited
+def purchase_limits() -> tuple[Limit, ...]:
+    """The limits of all the routes that ask the gate together, by user; the gate counts them (models/limit.lua)."""
+    return _read_limits(settings().rate_limit_purchase)
+
+
+@lru_cache(maxsize=8)
+def _read_limits(text: str) -> tuple[Limit, ...]:
+    return tuple(Limit(item.amount, item.get_expiry()) for item in parse_many(text))
+
+
+def note_left(left: int | None) -> None:
+    """Have the answer say how many more requests the gate lets in now."""
+    g.purchases_left = left
 
 
 def limit_signups(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,12 +153,31 @@ def init_limits(app: Flask) -> None:
         },
     )
     limiter.init_app(app)
+    _leave_to_the_gate(app)
     app.register_error_handler(RateLimitExceeded, _refuse)
+    app.register_error_handler(TooOftenError, _refuse_at_gate)
     app.after_request(_name_the_policy)
 
 
+def _leave_to_the_gate(app: Flask) -> None:
+    """flask-limiter looks up the limits of every request, before and after it, also where it has none to count."""
+    count = app.before_request_funcs[None].pop()
+    count_afterwards = app.after_request_funcs[None].pop()
+
+    @app.before_request
+    def count_unless_the_gate_does() -> Any:
+        return None if asks_gate(request.endpoint or "") else count()
+
+    @app.after_request
+    def count_afterwards_unless_the_gate_did(response: Response) -> Any:
+        return response if asks_gate(request.endpoint or "") else count_afterwards(response)
+
+
+def _refuse_at_gate(error: TooOftenError) -> Response:
+    return _too_many(error.limit.amount, error.limit.seconds, math.ceil(error.wait_ms / 1000))
+
+
 def _refuse(_error: RateLimitExceeded) -> Response:
-    """429 with when to come back (RFC 6585, section 4), in the draft's field, its older ones and X- ones."""
     current = limiter.current_limit
     if current is None:
         return fail(429, "RATE_LIMITED", "Too many requests", headers={"Retry-After": "1"})
@@ -150,6 +186,14 @@ def _refuse(_error: RateLimitExceeded) -> Response:
         wait = min(period, max(1, current.reset_at - int(now().timestamp())))
     except REDIS_AWAY:
         wait = period
+    return _too_many(amount, period, wait)
+
+
+def _too_many(amount: int, period: int, wait: int) -> Response:
+    """429 with when to come back (RFC 6585, section 4), in the draft's field, its older ones and X- ones.
+
+    At most `amount` requests in `period` seconds; one more is let in after `wait` seconds.
+    """
     return fail(
         429,
         "RATE_LIMITED",
@@ -168,12 +212,28 @@ def _refuse(_error: RateLimitExceeded) -> Response:
 
 
 def _name_the_policy(response: Response) -> Response:
-    """The limits that counted this request (draft-ietf-httpapi-ratelimit-headers-10, RateLimit-Policy).
+    """The limits that counted this request, and what the gate knows to be left of them
+    (draft-ietf-httpapi-ratelimit-headers-10, RateLimit-Policy and RateLimit).
 
-    What is left of them would cost another trip to Redis on every request, so it is told only on a 429.
+    What is left of other routes' limits would cost another trip to Redis on every request: it is told only on a 429.
     """
-    counted = [(each.limit.amount, each.limit.get_expiry()) for each in limiter.current_limits]
+    if asks_gate(request.endpoint or ""):
+        left = g.get("purchases_left")
+        if left is not None:
+            response.headers["RateLimit-Policy"], names = _policy_of(purchase_limits())
+            if len(names) == 1:
+                # Of several, the gate does not say which is the tightest.
+                response.headers["RateLimit"] = f'"{names[0]}";r={left}'
+        return response
+    counted = tuple(Limit(each.limit.amount, each.limit.get_expiry()) for each in limiter.current_limits)
     if counted:
-        named = (f'"{amount}-in-{seconds}";q={amount};w={seconds}' for amount, seconds in counted)
-        response.headers["RateLimit-Policy"] = ", ".join(named)
+        response.headers["RateLimit-Policy"], _ = _policy_of(counted)
     return response
+
+
+@lru_cache(maxsize=64)
+def _policy_of(limits: tuple[Limit, ...]) -> tuple[str, list[str]]:
+    """The limits as RateLimit-Policy writes them, and their names."""
+    names = [f"{each.amount}-in-{each.seconds}" for each in limits]
+    policy = (f'"{name}";q={each.amount};w={each.seconds}' for name, each in zip(names, limits, strict=True))
+    return ", ".join(policy), names

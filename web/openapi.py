@@ -83,6 +83,10 @@ class DescribedApp(OpenAPI):
         self._described: Document = {}
         self._describing = threading.Lock()
 
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No view or hook of ours is a coroutine, and Flask would look at every one of them on every request."""
+        return func
+
     def register_api(self, api: APIBlueprint, **options: Any) -> None:
         """Register a blueprint. A path may have methods in several; the last would otherwise take it over whole."""
         known = dict(self.paths)

@@ -5,17 +5,16 @@ from datetime import timedelta
 from flask.wrappers import Response
 
 from models.clock import EPOCH
-from models.gate import Admission, admit
+from models.gate import Admission
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchase, purchases_of
 from models.record import PurchaseRecord
-from web.auth import current_user, login_required
+from web.auth import checked_at_gate, current_user, login_required
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import fail, ok
 from web.errors import STATUS_OF_CODE
-from web.guard import guard_purchase
-from web.limits import limit_purchases
+from web.guard import pass_gate
 from web.openapi import api_blueprint, reads, refusal
 from web.preferences import asked_wait_seconds, idempotency_key, preferred_wait_seconds
 from web.purchase_json import purchase_json
@@ -72,8 +71,7 @@ REJECTIONS = {
     responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 403: SUSPECT, 409: REFUSED, 422: TOO_MANY},
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
-@login_required
-@limit_purchases
+@checked_at_gate
 def buy(path: SalePath, body: PurchaseBody) -> Response:
     """202 with a place in line, or with `Prefer: wait=N` the outcome itself: 201, or 409/422 with the reason.
 
@@ -134,10 +132,8 @@ def ask_for(
 
     Raises what the guard and the gate refuse.
     """
+    admission = pass_gate(sale_id, kind, quantity, idempotency_key=idempotency_key(), group_key=group_key)
     user_id = current_user().user_id
-    key = idempotency_key()
-    guard_purchase(user_id, sale_id, group_key)
-    admission = admit(sale_id, user_id, kind, quantity, idempotency_key=key)
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
     record = wait_for_outcome(admission, user_id, wait_seconds) if wait_seconds else None

@@ -1,5 +1,6 @@
 """Every request's id, and its one line in the log."""
 
+import logging
 import re
 import time
 from uuid import uuid4
@@ -7,9 +8,9 @@ from uuid import uuid4
 import structlog
 from flask import Flask, g, request
 from flask.wrappers import Response
-from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from web.auth import Identity
+from models.logs import is_logged, name_lines
+from web.auth import Identity, asks_gate
 
 log = structlog.get_logger()
 
@@ -18,6 +19,8 @@ HEADER = "X-Request-Id"
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # Asked every few seconds by machines.
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+# What the gate answers to a crowd: who got in stands in the line, who did not is counted there.
+GATE_STATUSES = frozenset({201, 202, 409})
 
 
 def init_request_log(app: Flask) -> None:
@@ -30,16 +33,18 @@ def _begin() -> None:
     g.began = time.perf_counter()
     asked = request.headers.get(HEADER, "")
     g.request_id = asked if SANE_ID.fullmatch(asked) else uuid4().hex
-    clear_contextvars()
-    bind_contextvars(request_id=g.request_id)
+    name_lines(request_id=g.request_id)
 
 
 def _end(response: Response) -> Response:
     response.headers[HEADER] = g.request_id
     route = request.url_rule.rule if request.url_rule else None
+    level = logging.DEBUG if _is_quiet(route, response.status_code) else logging.INFO
+    if not is_logged(level):
+        return response
     caller = g.get("caller")
-    write = log.debug if route in QUIET_ROUTES else log.info
-    write(
+    log.log(
+        level,
         "request",
         method=request.method,
         route=route,
@@ -48,3 +53,7 @@ def _end(response: Response) -> Response:
         user=caller.user_id if isinstance(caller, Identity) else None,
     )
     return response
+
+
+def _is_quiet(route: str | None, status: int) -> bool:
+    return route in QUIET_ROUTES or (status in GATE_STATUSES and asks_gate(request.endpoint or ""))

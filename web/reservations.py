@@ -19,11 +19,10 @@ from models.purchase import Kind, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseNotFoundError, find_purchase
 from models.record import PurchaseRecord
 from models.reservations import ProductStatus
-from web.auth import admin_required, current_user, login_required, public
+from web.auth import admin_required, checked_at_gate, current_user, login_required, public
 from web.body import optional_body
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok
-from web.limits import limit_purchases
 from web.openapi import api_blueprint, reads, refusal
 from web.preferences import idempotency_key
 from web.purchase_json import purchase_json
@@ -66,8 +65,7 @@ KEY_REUSED = refusal("`IDEMPOTENCY_KEY_REUSED`")
     responses={201: Envelope[PurchaseView], 202: Envelope[PurchaseView], 403: SUSPECT, 409: REFUSED, 422: TOO_MANY},
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
-@login_required
-@limit_purchases
+@checked_at_gate
 def reserve_in_sale(path: SalePath, body: PurchaseBody) -> Response:
     """As a purchase, but the units are held for the sale's `holdSeconds` only, until they are checked out.
 
@@ -147,7 +145,6 @@ def refund(path: PurchasePath, body: RefundBody) -> Response:
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
-@limit_purchases
 def reserve(body: ReserveBody) -> Response:
     """Answered when the hold is there; 202 with a place in line if that takes too long."""
     acting_user(body.user_id)

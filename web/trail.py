@@ -46,8 +46,9 @@ def say_action(action: str, given: Mapping[str, Any], location: str | None) -> N
 
 def _write(response: Response) -> Response:
     caller = g.get("caller")
-    changes = request.method not in SAFE_METHODS and access_of(request.endpoint or "") is Access.ADMIN
-    if not changes or response.status_code >= REFUSED_FROM or not isinstance(caller, Identity):
+    if not isinstance(caller, Identity) or not caller.is_admin or response.status_code >= REFUSED_FROM:
+        return response
+    if request.method in SAFE_METHODS or access_of(request.endpoint or "") is not Access.ADMIN:
         return response
     action, given, location = g.get("operator_action") or (
         request.endpoint or "",

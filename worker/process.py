@@ -4,13 +4,12 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from celery.signals import setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import metrics
-from models.logs import configure_logging
+from models.logs import configure_logging, name_lines
 from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
 from models.settings import settings
@@ -50,9 +49,9 @@ def _warm_up(**_: Any) -> None:
 
 @task_prerun.connect
 def _bind(task_id: str, task: Any, **_: Any) -> None:
-    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name)
+    name_lines(task_id=task_id, task=task.name)
 
 
 @task_postrun.connect
 def _unbind(**_: Any) -> None:
-    structlog.contextvars.clear_contextvars()
+    name_lines()

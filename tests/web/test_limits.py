@@ -2,7 +2,7 @@ import pytest
 from flask import Flask
 
 from models.redisclient import redis_client
-from web.limits import client_address, limit_purchases
+from web.limits import client_address, limit_logins
 
 PASSWORD = "customer123"
 
@@ -153,4 +153,4 @@ def test_a_limited_view_keeps_its_mark_of_who_may_call_it():
 
     view.access = "user"
 
-    assert limit_purchases(view).access == "user"
+    assert limit_logins(view).access == "user"

@@ -25,7 +25,7 @@ from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, LongText, Moment, Price, Title, read_price
 from web.json import json_response
-from web.limits import limit_logins, limit_purchases, limit_signups
+from web.limits import limit_logins, limit_signups
 from web.openapi import api_blueprint, reads, refusal
 from web.purchases import REFUSED, TOO_MANY, ask_for
 from web.sale_json import time_status
@@ -217,7 +217,6 @@ def create_flash_sale(body: DiscountSaleBody) -> Response:
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
-@limit_purchases
 def purchase_product(body: PurchaseInSaleBody) -> Response:
     """Answered when it is bought; 202 if that takes too long, and `Location` then says where to ask."""
     return bare_answer(ask_for(body.flash_sale_id, body.quantity, Kind.PURCHASE, wait_seconds()), _bought_json)

@@ -19,7 +19,6 @@ from web.dialects import api_001
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, Moment
 from web.json import json_response
-from web.limits import limit_purchases
 from web.openapi import api_blueprint, reads, refusal
 from web.purchases import REFUSED, TOO_MANY
 from web.schemas import Body, Query, View
@@ -104,7 +103,6 @@ def start_sale(body: StartSaleBody) -> Response:
 )
 @reads(IDEMPOTENCY_KEY, PREFER)
 @login_required
-@limit_purchases
 def purchase(body: PurchaseProductBody) -> Response:
     """Answered when it is bought; 202 if that takes too long, and `Location` then says where to ask."""
     acting_user(body.user_id)
