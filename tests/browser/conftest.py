@@ -6,11 +6,12 @@ Without a browser these tests are skipped, and say so; with REQUIRE_BROWSER=1 th
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from sqlalchemy import text
 
 from models.database import transaction
@@ -29,6 +30,9 @@ ARGUMENTS = (
 )
 PASSWORD = "customer123"
 WAIT_MS = 15_000
+
+# What a browser complains of while its network is cut.
+OFFLINE = r"ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_ABORTED|WebSocket connection"
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -153,3 +157,39 @@ def buyer(make_user: Callable[..., Any], password_hash: str, visit: Callable[...
         return visitor
 
     return arrive
+
+
+@pytest.fixture
+def operator(
+    make_user: Callable[..., Any], password_hash: str, visit: Callable[..., Visitor]
+) -> Callable[..., Visitor]:
+    """operator("/admin", …) -> a Visitor who is an admin, logged in, on that page."""
+
+    def arrive(path: str = "/admin", **options: Any) -> Visitor:
+        visitor = visit(**options)
+        visitor.log_in(make_user(role="admin", name="Olga", password_hash=password_hash).email, path)
+        return visitor
+
+    return arrive
+
+
+@pytest.fixture
+def worker_may_rest(shop: ThrowawayShop) -> Iterator[Callable[[bool], None]]:
+    """worker_may_rest(True): the worker is stopped, so that a line forms; False: it goes on."""
+    yield lambda rests: shop.signal("worker", signal.SIGSTOP if rests else signal.SIGCONT)
+    shop.signal("worker", signal.SIGCONT)
+
+
+@pytest.fixture
+def worker_is_away(worker_may_rest: Callable[[bool], None]) -> Callable[[], None]:
+    """The worker is stopped from here on; call this to let it go on."""
+    worker_may_rest(True)
+    return lambda: worker_may_rest(False)
+
+
+def button(visitor: Visitor, name: str) -> Locator:
+    return visitor.page.get_by_role("button", name=name, exact=True)
+
+
+def sees(visitor: Visitor, words: str) -> None:
+    expect(visitor.page.get_by_text(words, exact=True)).to_be_visible()

@@ -10,26 +10,11 @@ from playwright.sync_api import expect
 
 from models.gate import admit
 from models.purchase import Kind
+from tests.browser.conftest import button
 from tests.browser.test_everybody import PHONE, WCAG, fits
 from web.wake import waker
 
 LATENCY_SECONDS = 1.0
-
-
-@pytest.fixture
-def operator(visit, make_user, password_hash):
-    """operator("/admin") -> a Visitor who is an admin, logged in, on that page"""
-
-    def arrive(path="/admin", **options):
-        visitor = visit(**options)
-        visitor.log_in(make_user(role="admin", name="Olga", password_hash=password_hash).email, path)
-        return visitor
-
-    return arrive
-
-
-def button(visitor, name):
-    return visitor.page.get_by_role("button", name=name, exact=True)
 
 
 def number(visitor, name):
@@ -96,9 +81,11 @@ def test_restock_end_and_restart_are_done_in_place(operator, make_sale):
     button(olga, "Wake").click()
     expect(olga.page.get_by_text("Woken")).to_be_visible()
     button(olga, "End").click()
+    button(olga, "End the sale").click()
     expect(olga.page.locator("[data-status]")).to_have_text("Ended")
     expect(button(olga, "Pause")).to_be_hidden()
     button(olga, "Restart").click()
+    button(olga, "Restart it").click()
     olga.page.wait_for_url(re.compile(rf"/admin/sales/(?!{sale.id}/)\d+/desk"))
 
     expect(number(olga, "remaining")).to_have_text("8")
@@ -152,15 +139,17 @@ def pages(make_sale):
     sale = make_sale(total_stock=5, lasts=timedelta(hours=1))
     buy(sale, range(1, 8))
     lists = ("sales", "products", "series", "users", "purchases", "movements", "ip-rules", "fraud-records", "log")
-    new = ("sales", "products", "series", "ip-rules")
+    lists += ("categories",)
+    new = ("sales", "products", "series", "ip-rules", "categories")
     return (
         "/admin",
         *(f"/admin/{name}" for name in lists),
         *(f"/admin/{name}/new" for name in new),
-        *(f"/admin/sales/{sale.id}{page}" for page in ("", "/desk", "/report")),
+        *(f"/admin/sales/{sale.id}{page}" for page in ("", "/desk", "/report", "/restart")),
         f"/admin/products/{sale.product_id}",
         f"/admin/purchases?saleId={sale.id}",
         f"/admin/purchases/{sale.id}-1",
+        f"/admin/purchases/{sale.id}-1?reason=too+small",
     )
 
 
