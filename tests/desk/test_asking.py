@@ -120,6 +120,21 @@ def test_products_and_series_are_asked_about_before_they_go(operator, make_produ
     assert "Ended" in operator.get(series).text
 
 
+@pytest.mark.parametrize("name", ["sales", "products", "categories", "ip-rules", "fraud-records", "series"])
+def test_a_list_to_which_one_comes_back_says_that_it_was_done(operator, name):
+    page = operator.get(f"/admin/{name}?done=1")
+
+    assert page.status_code == 200
+    assert "Done. It stands in the" in page.text
+
+
+def test_the_other_pages_of_a_list_say_it_no_more(operator, make_sale):
+    for _ in range(30):
+        make_sale()
+
+    assert 'href="/admin/sales?page=2"' in operator.get("/admin/sales?done=1").text
+
+
 def test_what_is_not_there_is_not_asked_about(operator):
     for path in ("sales/99/end", "products/99/delete", "series/99/end", "ip-rules/99/delete", "categories/99/delete"):
         assert operator.get(f"/admin/{path}").status_code == 404

@@ -15,6 +15,8 @@ Q = TypeVar("Q", bound=Query)
 ApiView = Callable[..., Response]
 
 ROWS = 25
+# In the address of the page that says that it was done; no field of any search.
+DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def read_query(schema: type[Q], **defaults: Any) -> Q:
 
     Raises pydantic's ValidationError, which becomes a page.
     """
-    typed = {name: value for name, value in request.args.items() if value}
+    typed = {name: value for name, value in request.args.items() if value and name != DONE}
     return schema.model_validate({**defaults, **typed})
 
 

@@ -12,12 +12,11 @@ from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
 from models.errors import DomainError, NotFoundError
-from web.desk.acting import Answer, ApiView, act
+from web.desk.acting import DONE, Answer, ApiView, act
 from web.desk.forms import DeskForm, Input
 from web.pages.hooks import moment
 
 Cell = str | Markup
-DONE = "done"
 
 
 def desk_blueprint(name: str, path: str = "") -> Blueprint:
@@ -84,7 +83,8 @@ def next_page(cursor: str | None) -> list[tuple[str, str]]:
 
 def here_with(**changed: Any) -> str:
     """This address with these values in its query."""
-    return f"{request.path}?{urlencode({**request.args, **changed})}"
+    asked = {name: value for name, value in request.args.items() if name != DONE}
+    return f"{request.path}?{urlencode({**asked, **changed})}"
 
 
 def send(form: DeskForm[Any], view: ApiView, **path: BaseModel) -> Answer | None:
