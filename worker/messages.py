@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.worker.consumer import Consumer
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
@@ -23,8 +23,23 @@ log = structlog.get_logger()
 SHOWN_MAX = 200
 
 
+class TolerantMessage(virtual.Message):
+    """A message that is acknowledged once: what is thrown away may have an acknowledgement of Celery's on its way, and
+    kombu raises at the second, in the worker's own loop."""
+
+    def ack_log_error(self, *args: Any, **options: Any) -> None:
+        if not self.acknowledged:
+            super().ack_log_error(*args, **options)
+
+    def reject_log_error(self, *args: Any, **options: Any) -> None:
+        if not self.acknowledged:
+            super().reject_log_error(*args, **options)
+
+
 class TolerantChannel(redis.Channel):
     """A channel that takes what is no message for silence."""
+
+    Message = TolerantMessage
 
     def _create_client(self, *args: Any, **options: Any) -> Any:
         client = super()._create_client(*args, **options)  # type: ignore[misc]
