@@ -39,7 +39,8 @@ def is_logged(level: int) -> bool:
     return logging.getLogger().isEnabledFor(level)
 
 
-def _add_names(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def add_names(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor: what `name_lines` was told stands on the line too."""
     for name, value in _names.get().items():
         event.setdefault(name, value)
     return event
@@ -64,7 +65,7 @@ def configure_logging() -> None:
     """Set logging up for this process from the settings; calling it again changes nothing but the level and form."""
     known = settings()
     shared: list[Processor] = [
-        _add_names,
+        add_names,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

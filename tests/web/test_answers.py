@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from models.errors import ConflictError, DomainError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
 from models.gate import KeyReusedError, LimitExceededError
-from models.logs import redact
+from models.logs import add_names, redact
 from web.errors import status_of
 from web.json import to_json
 
@@ -112,7 +111,7 @@ def _talkative(app):
 
 @pytest.mark.usefixtures("_talkative")
 def test_each_request_has_one_line_in_the_log_with_its_route_and_no_secret(client, customer, auth):
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[add_names]) as lines:
         client.get("/api/users/me?token=abc", headers=auth(customer) | {"X-Request-Id": "request-0001"})
 
     (line,) = [line for line in lines if line["event"] == "request"]
@@ -142,7 +141,7 @@ def test_a_failure_is_in_the_log_with_its_request(client, monkeypatch):
 
     monkeypatch.setattr("models.catalogue.list_products", break_down)
 
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[add_names]) as lines:
         answer = client.get("/api/products")
 
     (failure,) = [line for line in lines if line["event"] == "request.failed"]
