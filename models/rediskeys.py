@@ -15,7 +15,7 @@ may touch them together.
 | `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
 | `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
-| `revoked:<jti>` | string: `1`, or `used:<ms>` | web | web, live | until the token would have expired |
+| `revoked:<jti>` | string: `1`, or `used:<ms>:<nonce>` | web | web, live | until the token would have expired |
 | `generation:<user>` | string: tokens before it are refused | web, chores | web, live | `refresh_token_days` |
 | `generations-told` | string: told of refusals until then | chores | chores | for good |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |

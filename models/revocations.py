@@ -6,6 +6,7 @@ refused as well. What Redis forgot it is told again (models/generations.py).
 """
 
 import math
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,7 @@ SECONDS_PER_DAY = 86_400
 # A refresh token that was used comes again within this long when a click was double or an answer was lost on its way.
 # Later it is in two hands (RFC 9700, section 4.14.2; docs/decisions/0015-blocked-users-and-stolen-refresh-tokens.md).
 RETRY_SECONDS = 10
+NONCE_BYTES = 12
 # Tokens that are asked about in one trip.
 ASKED_AT_ONCE = 500
 
@@ -64,8 +66,10 @@ def spend(jti: str, expires_at: datetime) -> Spent:
 
     Raises redis errors where Redis is away: then it may have been used up.
     """
-    answer = _spend()(keys=[rediskeys.revoked(jti)], args=[_last_second(expires_at), RETRY_SECONDS * 1_000])
-    return Spent(cast(str, answer))
+    # The client asks once more where Redis's answer is lost: by the nonce it is the same use.
+    nonce = secrets.token_urlsafe(NONCE_BYTES)
+    arguments = [_last_second(expires_at), RETRY_SECONDS * 1_000, nonce]
+    return Spent(cast(str, _spend()(keys=[rediskeys.revoked(jti)], args=arguments)))
 
 
 @cache
@@ -76,11 +80,12 @@ def _spend() -> Script:
         local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
         local known = redis.call('GET', KEYS[1])
         if not known then
-          redis.call('SET', KEYS[1], 'used:' .. string.format('%.0f', now_ms), 'EXAT', ARGV[1])
+          redis.call('SET', KEYS[1], string.format('used:%.0f:%s', now_ms, ARGV[3]), 'EXAT', ARGV[1])
           return 'now'
         end
-        local used_ms = string.match(known, '^used:(%d+)$')
+        local used_ms, nonce = string.match(known, '^used:(%d+):(.*)$')
         if not used_ms then return 'revoked' end
+        if nonce == ARGV[3] then return 'now' end
         return now_ms - tonumber(used_ms) <= tonumber(ARGV[2]) and 'again' or 'stolen'
     """)
 

@@ -222,11 +222,20 @@ def test_a_refresh_token_is_used_once_tried_again_for_a_moment_and_stolen_later(
 
     assert [spend("a", over_at), spend("a", over_at), spend("a", over_at)] == [Spent.NOW, Spent.AGAIN, Spent.AGAIN]
     key = rediskeys.revoked("a")
-    used_ms = int(redis_client().get(key).removeprefix("used:"))
-    redis_client().set(key, f"used:{used_ms - 60_000}", keepttl=True)
+    _, used_ms, nonce = redis_client().get(key).split(":")
+    redis_client().set(key, f"used:{int(used_ms) - 60_000}:{nonce}", keepttl=True)
 
     assert spend("a", over_at) is Spent.STOLEN
     assert 86_000 < redis_client().ttl(key) <= 86_400 + 6
+
+
+def test_one_use_that_redis_is_asked_for_twice_since_its_answer_was_lost_is_one_use(store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("models.revocations.secrets.token_urlsafe", lambda _bytes: "one request")
+        over_at = now() + timedelta(days=1)
+        assert [spend("a", over_at), spend("a", over_at)] == [Spent.NOW, Spent.NOW]
+
+    assert spend("a", over_at) is Spent.AGAIN
 
 
 def test_of_many_who_use_one_refresh_token_at_once_one_gets_something(store):
