@@ -23,6 +23,7 @@ from web.joining import join_sale
 from web.limits import client_address
 from web.listener import JOINED_MAX, SocketListener, frame
 from web.rounds import rounds
+from web.socket_bounds import bound, init_socket_bounds
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ sock = Sock()
 def init_sockets(app: Flask) -> None:
     """Serve the WebSocket from this app."""
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": PING_SECONDS, "max_message_size": FRAME_BYTES_MAX}
+    init_socket_bounds(app)
     sock.init_app(app)
 
 
@@ -72,6 +74,7 @@ class Session:
     def __init__(self, connection: Server, *, login_required: bool) -> None:
         self._connection = connection
         self._login_required = login_required
+        bound(connection)
         self._listener = SocketListener(connection, parse_address(client_address()))
         self._allowance = float(FRAMES_BURST)
         self._counted_at = time.monotonic()

@@ -1,0 +1,58 @@
+"""What one client's socket may cost, where simple-websocket sets no bound."""
+
+import socket
+import threading
+from typing import Any
+
+from flask import Flask, request
+from simple_websocket import Server
+
+# Frames that came and were not looked at yet; of FRAME_BYTES_MAX each, at most.
+WAITING_MAX = 512
+# A client that takes nothing for so long is gone, whatever its system says to ours.
+UNREAD_SECONDS_MAX = 20
+
+
+def init_socket_bounds(app: Flask) -> None:
+    """Agree to no compression: it costs each socket a quarter of a megabyte for frames of two hundred bytes, and lets
+    four kilobytes become four megabytes."""
+
+    @app.before_request
+    def refuse_extensions() -> None:
+        request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+def bound(connection: Server) -> None:
+    """Hold this connection to what is said here."""
+    # Linux alone has it: elsewhere the queue of SocketListener and the pings have to do.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS_MAX * 1000)
+    connection.sock = WholeSocket(connection.sock)
+    connection.input_buffer = Inbox(connection.input_buffer)
+
+
+class Inbox(list[Any]):
+    """Frames in order of arrival; whoever sends them faster than they can be looked at is hung up on."""
+
+    def append(self, what: Any) -> None:
+        if len(self) >= WAITING_MAX:
+            # What the reading thread takes for the end of the connection, and makes it the end.
+            raise ConnectionResetError("frames came faster than they could be looked at")
+        super().append(what)
+
+
+class WholeSocket:
+    """A socket that sends a frame whole, one at a time: a `send` of gevent's takes what the buffer has room for, and
+    simple-websocket never asks how much that was."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sending = threading.Lock()
+
+    def send(self, data: bytes) -> int:
+        with self._sending:
+            self._sock.sendall(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
