@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -63,6 +63,7 @@ class House:
     tokens: list[str]
     admin_token: str
     bought: int = 0
+    disappointed: list[str] = field(default_factory=list)
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -70,7 +71,7 @@ class House:
         return self.shop.port, self.shop.live_port
 
     def buy_soundly(self) -> None:
-        """What a buyer does amid the noise; raises AssertionError where they do not get their unit."""
+        """What a buyer does amid the noise; that they did not get their unit is told at the end."""
         end = time.monotonic() + PATIENCE_SECONDS
         key = secrets.token_urlsafe(12)
         last = ""
@@ -79,9 +80,10 @@ class House:
             if has_bought:
                 self.bought += 1
                 return
-            assert last[:3] in ("", "202", "503"), f"a sound buyer was refused: {last}"
+            if last[:3] not in ("", "202", "503"):
+                break
             time.sleep(0.1)
-        raise AssertionError(f"a sound buyer waited {PATIENCE_SECONDS} s and has no unit: {last}")
+        self.disappointed.append(f"a sound buyer has no unit: {last}")
 
     def try_to_buy(self, sale_id: int, key: str | None = None) -> tuple[bool, str]:
         """Ask for a unit, once; whether it was confirmed within a second, and the answer."""
@@ -104,15 +106,17 @@ class House:
 
     def wrong_at_the_end(self) -> list[str]:
         """Everything that the noise may not have changed."""
-        wrong = self.watch.died()
-        for growth in self.watch.growth():
-            if not growth.is_flat:
-                wrong.append(f"{growth.name} grew from {growth.before >> 20} to {growth.after >> 20} MiB")
+        wrong = [*self.disappointed, *self.watch.died()]
+        wrong += [
+            f"{each.name} grew from {each.before >> 20} to {each.after >> 20} MiB"
+            for each in self.watch.growth()
+            if not each.is_flat
+        ]
         with transaction() as session:
             sale_ids = list(session.scalars(select(FlashSale.id)))
             confirmed = session.get_one(FlashSale, self.quiet_sale_id).sold
         wrong += [f"the audit of sale {sale_id} disagrees" for sale_id in sale_ids if not audit_sale(sale_id).agrees]
-        if confirmed != self.bought:
+        if confirmed != self.bought and not self.disappointed:
             wrong.append(f"the sound buyer bought {self.bought} units, and {confirmed} were sold")
         return wrong
 

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -115,7 +116,13 @@ def talks_at(house: House) -> st.SearchStrategy[Talk]:
 
 def connect(port: int, path: str = "/ws", headers: list[tuple[str, str]] | None = None) -> tuple[socket.socket, bytes]:
     """A connection after its handshake, and what was answered to it."""
-    given = {name for name, _ in headers or []}
+    connection = socket.create_connection((LOOPBACK, port), timeout=30)
+    connection.sendall(_handshake(port, path, headers or []))
+    return connection, connection.recv(65_536)
+
+
+def _handshake(port: int, path: str, headers: list[tuple[str, str]]) -> bytes:
+    given = {name for name, _ in headers}
     usual = [
         ("Host", f"{LOOPBACK}:{port}"),
         ("Upgrade", "websocket"),
@@ -126,9 +133,19 @@ def connect(port: int, path: str = "/ws", headers: list[tuple[str, str]] | None 
     lines = [
         f"{name}: {value}" for name, value in [*(each for each in usual if each[0] not in given), *(headers or [])]
     ]
-    connection = socket.create_connection((LOOPBACK, port), timeout=30)
-    connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
-    return connection, connection.recv(65_536)
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
+
+
+def connect_deaf(port: int) -> socket.socket:
+    """A connection that will not read, with as little room for what it is told as the system allows."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    connection.settimeout(30)
+    connection.connect((LOOPBACK, port))
+    connection.sendall(_handshake(port, "/ws", []))
+    # Whoever does not even read the answer to the handshake: wait until the other side had time to give it.
+    time.sleep(1)
+    return connection
 
 
 def make_noise(house: House, case: Talk, noted: Noted) -> None:
