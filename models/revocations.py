@@ -68,7 +68,7 @@ def spend(jti: str, expires_at: datetime) -> Spent:
     """
     # The client asks once more where Redis's answer is lost: by the nonce it is the same use.
     nonce = secrets.token_urlsafe(NONCE_BYTES)
-    arguments = [_last_second(expires_at), RETRY_SECONDS * 1_000, nonce]
+    arguments: list[str | int] = [_last_second(expires_at), RETRY_SECONDS * 1_000, nonce]
     return Spent(cast(str, _spend()(keys=[rediskeys.revoked(jti)], args=arguments)))
 
 
