@@ -17,6 +17,9 @@ CHORES_QUEUE = "chores"
 # Connections, not requests: granian counts every open keep-alive connection of a web process against this.
 WEB_CONNECTIONS_MAX = 4_096
 WEB_KILL_SECONDS = 5
+# Of one request: all its headers together, and the time that they may take to come.
+WEB_HEADERS_BYTES_MAX = 65_536
+WEB_HEADERS_MS_MAX = 10_000
 LIVE_CONNECTIONS_MAX = 6_000
 LIVE_GRACE_SECONDS = 8
 # Whom gunicorn itself believes about https: TRUSTED_PROXIES says it for the whole application (web/forwarded.py).
@@ -78,6 +81,8 @@ def _web(settings: Settings) -> Process:
         "--backlog": WEB_CONNECTIONS_MAX,
         "--backpressure": WEB_CONNECTIONS_MAX,
         "--workers-kill-timeout": WEB_KILL_SECONDS,
+        "--http1-buffer-size": WEB_HEADERS_BYTES_MAX,
+        "--http1-header-read-timeout": WEB_HEADERS_MS_MAX,
         "--log-level": "warning",
     }
     flags = ("--no-ws", "--respawn-failed-workers")
