@@ -5,7 +5,7 @@ directory; the environment wins. `.env.example` lists them all and a test holds 
 """
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -179,6 +179,8 @@ class Settings(BaseSettings):
         return _inside(address, self.trusted_proxies)
 
 
+# Asked twice or more on every request, about the few proxies and the customers of the moment.
+@lru_cache(maxsize=8192)
 def _inside(address: str, networks: tuple[Network, ...]) -> bool:
     if not networks:
         return False

@@ -45,6 +45,8 @@ def _read_client_address() -> str:
     # A socket that listens on IPv6 and IPv4 shows the latter as ::ffff:10.0.0.1: no range of the settings knows that.
     peer = parse_address(request.remote_addr or "")
     address = str(peer) if peer else request.remote_addr or UNKNOWN_ADDRESS
+    if not settings().is_trusted_proxy(address):
+        return address
     # Every header of that name, joined in the order that proxies added them.
     hops = [hop.strip() for hop in ",".join(request.headers.getlist("X-Forwarded-For")).split(",")]
     while hops and settings().is_trusted_proxy(address):
