@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench faults migrate postman browser proxy wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ backup: install-local ## copy the servers of the running stack into a new folder
 
 restore: install-local ## fill a clean DATA_DIR with what `make backup` made (FROM=)
 	@$(VENV) -m ops.restore $(if $(FROM),--from '$(FROM)')
+
+fuzz: install-dev ## bad input at volume, at a stack of its own; written into docs/reliability.md (CASES= SEED=)
+	@$(VENV) -m tests.hostile $(if $(CASES),--cases '$(CASES)') $(if $(SEED),--seed '$(SEED)')
 
 migrate: install-local ## bring the database at DATABASE_URL, or of the running stack, up to date
 	@$(VENV) -m ops.migrate

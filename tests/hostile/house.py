@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,7 +48,7 @@ BUYERS = 50
 UNITS = 1_000_000
 # The ids of what the sound buyer needs, where no made-up id ever falls.
 QUIET_IDS = 700_000_000
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 TOKEN_LIFETIME = timedelta(days=1)
 
 
@@ -64,6 +65,7 @@ class House:
     admin_token: str
     bought: int = 0
     disappointed: list[str] = field(default_factory=list)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -72,6 +74,10 @@ class House:
 
     def buy_soundly(self) -> None:
         """What a buyer does amid the noise; that they did not get their unit is told at the end."""
+        with self._one_at_a_time:
+            self._buy()
+
+    def _buy(self) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
         key = secrets.token_urlsafe(12)
         last = ""

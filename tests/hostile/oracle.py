@@ -5,6 +5,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -79,10 +80,12 @@ class Noted:
     cases: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, kind: str, outcome: str) -> None:
-        self.cases[kind] = self.cases.get(kind, 0) + 1
-        self.statuses[outcome] = self.statuses.get(outcome, 0) + 1
+        with self._lock:
+            self.cases[kind] = self.cases.get(kind, 0) + 1
+            self.statuses[outcome] = self.statuses.get(outcome, 0) + 1
 
     def complain(self, kind: str, case: object, wrong: Iterable[str]) -> None:
         self.complaints += [f"{kind}: {each}; after {_short(case)}" for each in wrong]

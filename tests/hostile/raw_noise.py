@@ -13,7 +13,7 @@ from tests.hostile.oracle import Answer, Noted, judge
 from tests.hostile.wire import receive
 
 # How long a server may think about bytes that may be the beginning of a request.
-WAIT_SECONDS = 0.3
+WAIT_SECONDS = 0.2
 # More answers than this to one handful of bytes, and somebody asks through somebody else's request.
 ANSWERS_MAX = 3
 INNER = b"GET /api/users/me/purchases HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -168,7 +168,8 @@ def make_noise(house: House, case: Talk, noted: Noted) -> None:
 
 def _wrong_with_handshake(status: int, first: bytes) -> list[str]:
     wrong = ["shows internals"] if INTERNALS.search(first) else []
-    if status not in {0, 101, 401, 403, 404, 405, 429, 503, *SERVERS_OWN}:
+    # 200: at the root, what asks for no WebSocket is shown the page.
+    if status not in {0, 101, 200, 401, 403, 404, 405, 426, 429, 503, *SERVERS_OWN}:
         wrong.append(f"{status} to a handshake: {first[:200]!r}")
     return wrong
 

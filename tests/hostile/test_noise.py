@@ -94,6 +94,22 @@ def test_whoever_breaks_the_protocol_is_hung_up_on_and_nobody_else(house, what):
         assert b"stockUpdate" in neighbour.recv(65_536)
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("Sec-WebSocket-Version", "8")], b"426"),
+        ([("Sec-WebSocket-Version", "")], b"426"),
+        ([("Sec-WebSocket-Key", "short")], b"101"),
+    ],
+)
+def test_a_handshake_that_is_none_is_refused_in_the_envelope(house, headers, status):
+    connection, first = connect(house.shop.live_port, headers=headers)
+    connection.close()
+
+    assert first[9:12] == status
+    assert status == b"101" or b"Sec-WebSocket-Version: 13" in first
+
+
 def test_whoever_keeps_to_the_protocol_is_not_hung_up_on(house):
     """The control of the test above: nothing but what is broken ends a conversation."""
     connection, _ = connect(house.shop.live_port)

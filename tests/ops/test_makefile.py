@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {"help", "run", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate", "postman"}
-TARGETS |= {"browser", "proxy", "screenshots", "wrk", "faults", "backup", "restore", "soak"}
+TARGETS |= {"browser", "proxy", "screenshots", "wrk", "faults", "fuzz", "backup", "restore", "soak"}
 
 
 def make(*arguments: str, **environment: str) -> str:
