@@ -5,7 +5,13 @@ import threading
 from typing import Any
 
 from flask import Flask, request
+from flask.wrappers import Response
 from simple_websocket import Server
+from wsproto.utilities import RemoteProtocolError
+
+from web.envelope import fail
+
+VERSION = "13"
 
 # Frames that came and were not looked at yet; of FRAME_BYTES_MAX each, at most.
 WAITING_MAX = 512
@@ -20,6 +26,15 @@ def init_socket_bounds(app: Flask) -> None:
     @app.before_request
     def refuse_extensions() -> None:
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+    app.register_error_handler(RemoteProtocolError, _refuse_handshake)
+
+
+def _refuse_handshake(_error: RemoteProtocolError) -> Response:
+    """A handshake that is none: 400, or 426 with the version that we speak (RFC 6455, section 4.4)."""
+    headers = {"Sec-WebSocket-Version": VERSION, "Connection": "close"}
+    status = 400 if request.headers.get("Sec-WebSocket-Version") == VERSION else 426
+    return fail(status, "BAD_HANDSHAKE", "This is no handshake of a WebSocket", headers=headers)
 
 
 def bound(connection: Server) -> None:
