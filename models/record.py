@@ -1,7 +1,8 @@
 """A purchase as it is told to its buyer, whether it waits in the mailbox, is in the news, or stands in its row."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Self
 
 from models.clock import to_ms
@@ -79,7 +80,7 @@ class PurchaseRecord:
 
     def to_wire(self) -> list[Any]:
         """A JSON list, in the order of the fields, with money as text."""
-        return [str(value) if isinstance(value, Decimal) else value for value in astuple(self)]
+        return [str(value) if isinstance(value, Decimal) else value for value in _values_of(self)]
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> Self:
@@ -87,3 +88,7 @@ class PurchaseRecord:
         for index in (7, 8):
             values[index] = None if values[index] is None else Decimal(values[index])
         return cls(*values)
+
+
+# dataclasses.astuple copies every value deeply, which was half of the work of settling a request.
+_values_of = attrgetter(*(field.name for field in fields(PurchaseRecord)))

@@ -150,7 +150,7 @@ def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -
     touch(sale, now)
     end_if_sold_out(sale)
     records = _records(sale, decision, to_ms(now))
-    _copy(session, records, decision)
+    _copy(session, records, decision, to_ms(now))
     add_units(session, sale, ((record.user_id, record.quantity) for record in records if record.reason is None))
     confirmed = (record for record in records if record.status == Status.CONFIRMED)
     add_totals(session, sale.id, ((record.user_id, record.ticket, record.quantity) for record in confirmed))
@@ -177,26 +177,29 @@ def _first_tickets(session: Session, sale_id: int, fresh: Sequence[Request]) -> 
 
 
 def _records(sale: FlashSale, decision: Decision, now_ms: int) -> list[PurchaseRecord]:
+    # Read from the sale once, not once for each of a thousand.
+    sale_id, unit_price, currency, revision = sale.id, sale.flash_price, sale.currency, sale.revision
     return [
         PurchaseRecord(
-            sale_id=sale.id,
-            ticket=outcome.request.ticket,
-            user_id=outcome.request.user_id,
-            kind=str(outcome.request.kind),
-            quantity=outcome.request.quantity,
-            status=str(outcome.status),
-            reason=str(outcome.reason) if outcome.reason else None,
-            unit_price=sale.flash_price,
-            total_amount=_total(sale.flash_price, outcome.request.quantity),
-            currency=sale.currency,
-            admitted_ms=outcome.request.admitted_ms,
+            sale_id=sale_id,
+            ticket=request.ticket,
+            user_id=request.user_id,
+            kind=request.kind.value,
+            quantity=request.quantity,
+            status=outcome.status.value,
+            reason=outcome.reason.value if outcome.reason else None,
+            unit_price=unit_price,
+            total_amount=_total(unit_price, request.quantity),
+            currency=currency,
+            admitted_ms=request.admitted_ms,
             settled_ms=now_ms,
             expires_ms=outcome.expires_ms,
             duplicate_of=outcome.duplicate_of,
-            original_ticket=outcome.request.original_ticket,
-            revision=sale.revision,
+            original_ticket=request.original_ticket,
+            revision=revision,
         )
         for outcome in decision.outcomes
+        for request in (outcome.request,)
     ]
 
 
@@ -204,9 +207,10 @@ def _total(unit_price: Decimal | None, quantity: int) -> Decimal | None:
     return None if unit_price is None else unit_price * quantity
 
 
-def _copy(session: Session, records: Iterable[PurchaseRecord], decision: Decision) -> None:
+def _copy(session: Session, records: Iterable[PurchaseRecord], decision: Decision, now_ms: int) -> None:
     connection = session.connection().connection.driver_connection
     assert connection is not None  # noqa: S101 - a session in a transaction has one
+    settled_at = from_ms(now_ms)
     with connection.cursor() as cursor, cursor.copy(COPY_PURCHASES) as copy:
         for record, outcome in zip(records, decision.outcomes, strict=True):
             # A duplicate leaves its key with the first, so that the key stays unique.
@@ -228,7 +232,7 @@ def _copy(session: Session, records: Iterable[PurchaseRecord], decision: Decisio
                     record.duplicate_of,
                     record.original_ticket,
                     from_ms(record.admitted_ms) if record.admitted_ms else EPOCH,
-                    from_ms(record.settled_ms or 0),
+                    settled_at,
                     from_ms(record.expires_ms) if record.expires_ms else None,
                     record.revision,
                 )
