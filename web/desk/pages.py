@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from models.errors import DomainError, NotFoundError
 from web.desk.acting import DONE, Answer, ApiView, act
 from web.desk.forms import DeskForm, Input
-from web.pages.hooks import moment
+from web.pages.hooks import moment, money
 
 Cell = str | Markup
 
@@ -132,4 +133,4 @@ def when(iso: str | None) -> Cell:
 
 
 def price(amount: float | None, currency: str | None) -> Cell:
-    return "" if amount is None else f"{amount:,.2f} {currency}"
+    return "" if amount is None or currency is None else money(Decimal(f"{amount:.2f}"), currency)
