@@ -140,7 +140,8 @@ def show_me() -> Response:
 @limit_password_changes
 def change_password(body: PasswordChangeBody) -> Response:
     """Change one's password: every token from before is refused, and the answer holds new ones"""
-    changed = accounts.change_password(current_user().user_id, body.old_password, body.new_password)
+    user = user_of(current_user())
+    changed = accounts.change_password(user.id, body.old_password, body.new_password)
     response = ok(_session_json(changed.user), "Password changed successfully")
     if is_by_cookie():
         begin_session(response, changed.user)

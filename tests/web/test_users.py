@@ -218,6 +218,17 @@ def test_an_account_without_a_password_has_none_to_change(client, make_user, aut
     assert (answer.status_code, answer.json["code"]) == (403, "WRONG_PASSWORD")
 
 
+def test_whoever_is_gone_or_blocked_has_no_password_to_change(client, customer, session):
+    body = {"oldPassword": PASSWORD, "newPassword": "another one"}
+
+    gone = client.post("/api/users/me/password", headers=_bearer(issue_access_token(404, "customer")), json=body)
+    with transaction() as database:
+        database.get_one(User, customer.id).blocked_at = now()
+    blocked = client.post("/api/users/me/password", headers=_bearer(session["accessToken"]), json=body)
+
+    assert (gone.json["code"], blocked.json["code"]) == ("TOKEN_INVALID", "ACCOUNT_BLOCKED")
+
+
 def test_a_browser_that_changes_its_password_stays_logged_in(client, customer):
     token = client.get("/login").text.partition('name="csrfToken" value="')[2].partition('"')[0]
     form = {"email": customer.email, "password": PASSWORD, "csrfToken": token}
