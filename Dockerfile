@@ -7,7 +7,7 @@ COPY requirements.txt .
 # Every file is pinned by its hash, and only wheels are taken: nothing is compiled, and no setup script runs.
 RUN /venv/bin/pip install --require-hashes --only-binary :all: -r requirements.txt
 WORKDIR /app
-COPY celeryconfig.py pyproject.toml wsgi.py ./
+COPY celeryconfig.py gunicorn.conf.py pyproject.toml wsgi.py ./
 COPY models models
 COPY web web
 COPY worker worker

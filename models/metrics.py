@@ -1,7 +1,7 @@
 """What this process counts for Prometheus: one name, one place. Nothing here is the truth, and nothing waits for it.
 
 With METRICS_DIR the processes of one machine count into files there, and any of them can tell for all; without it each
-tells for itself alone. Counting into such a file takes several µs, so the way of a request only notes what happened and
+tells for itself alone. Counting into such a file takes some µs, so the way of a request only notes what happened and
 a thread counts once a second.
 """
 

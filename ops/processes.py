@@ -86,7 +86,7 @@ def _web(settings: Settings) -> Process:
         "--log-level": "warning",
     }
     flags = ("--no-ws", "--respawn-failed-workers")
-    return Process(name="web", argv=("-m", "granian", *_words(options), *flags, WSGI_APP))
+    return Process(name="web", argv=("-m", "web.serve", *_words(options), *flags, WSGI_APP))
 
 
 def _live(settings: Settings) -> Process:

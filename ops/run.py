@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from models.settings import Settings
 from ops.boot import Boot
 from ops.checks import ENV_FILE, check_ports, check_urls, load_settings
+from ops.counting import forget_counts, metrics_directory
 from ops.embedded import EmbeddedServer
 from ops.errors import OpsError
 from ops.launch import END_SECONDS_MAX, end_stack_processes, stack_processes
@@ -65,6 +66,8 @@ def _run(data_dir: DataDir) -> int:
     embedded = embedded_servers(secrets, data_dir)
     environment = stack_environment(secrets, data_dir)
     settings = load_settings(environment)
+    counts = settings.metrics_dir or metrics_directory(data_dir)
+    forget_counts(counts)
     supervisor = Supervisor(data_dir, [*embedded, *application(settings)], environment)
     say(f"Doorbuster starts; its data is in {data_dir.path}")
     try:
@@ -81,6 +84,7 @@ def _run(data_dir: DataDir) -> int:
     finally:
         _ignore_signals()
         _stop(supervisor, embedded.values(), data_dir)
+        forget_counts(counts)
 
 
 def embedded_servers(secrets: Secrets, data_dir: DataDir) -> dict[Process, EmbeddedServer]:
@@ -104,6 +108,7 @@ def stack_environment(secrets: Secrets, data_dir: DataDir) -> dict[str, str]:
         "DATABASE_URL": secrets.postgres(data_dir).url,
         "REDIS_URL": secrets.redis(data_dir).url,
         "JWT_SECRET_KEY": secrets.jwt_secret_key,
+        "METRICS_DIR": str(metrics_directory(data_dir)),
         "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{secrets.flower_password}",
     }
     settings = load_settings()

@@ -41,6 +41,7 @@ from web.patience import init_patience
 from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
+from web.stopping import init_stopping
 from web.trail import init_trail
 
 # The API, one blueprint a resource. A new one is added here, and nowhere else.
@@ -93,6 +94,7 @@ def create_app() -> OpenAPI:
     # The order of these is the order in which a request meets them.
     init_request_log(app)
     init_metrics(app)
+    init_stopping(app)
     init_trail(app)
     init_headers(app)
     init_guard(app)

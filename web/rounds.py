@@ -26,10 +26,13 @@ from web.standing import standing_copy
 log = structlog.get_logger()
 
 WALK_EVERY_SECONDS = 2.0
+# The IANA's registry of close codes: "service restart", for clients to come back after a moment.
+SERVICE_RESTART = 1012
 # What a socket's end is called, and in what words.
 Verdict = tuple[str, str]
 EXPIRED: Verdict = ("TOKEN_EXPIRED", "The token has expired: come back with a new one")
 REVOKED: Verdict = ("TOKEN_REVOKED", "The token was revoked: log in again")
+RESTARTING: Verdict = ("RESTARTING", "This process is being restarted: come back")
 DENIED: Verdict = (AddressDeniedError.code, AddressDeniedError.message)
 
 
@@ -64,6 +67,13 @@ class Rounds:
             listener.end(code, message)
             ended += 1
         return ended
+
+    def leave(self) -> None:
+        """This process stops: every socket is told so and closed."""
+        with self._lock:
+            listeners = list(self._open)
+        for listener in listeners:
+            listener.end(*RESTARTING, SERVICE_RESTART)
 
     def _judge(self, listeners: Sequence[SocketListener], moment: datetime) -> Iterator[tuple[SocketListener, Verdict]]:
         """Each listener that may not stay, with why."""

@@ -37,6 +37,7 @@ class Waiters:
         self._places = threading.BoundedSemaphore(places)
         self._lock = threading.Lock()
         self._waits: dict[int, dict[int, list[_Wait]]] = {}
+        self._leaving = False
 
     def wait(
         self, sale_id: int, ticket: int, user_id: int, seconds: float, look: Callable[[], PurchaseRecord]
@@ -65,6 +66,8 @@ class Waiters:
             record = look()
             if record.is_settled:
                 return record
+            if self._leaving:
+                return None
             pause = NEXT_LOOK_SECONDS
         return None
 
@@ -101,6 +104,11 @@ class Waiters:
             wait.record = outcome
         # A duplicate's answer is its first's: let the wait look it up.
         wait.heard.set()
+
+    def leave(self) -> None:
+        """This process stops: everyone looks once more and answers with what they find."""
+        self._leaving = True
+        self.missed()
 
     def missed(self) -> None:
         """The news were interrupted: everyone looks for themselves."""

@@ -1,0 +1,112 @@
+"""A server that is asked to stop answers what it has in hand, and tells whoever still comes to go elsewhere."""
+
+import http.client
+import json
+import subprocess
+import time
+
+import pytest
+import websocket
+
+from models import rediskeys
+from models.heartbeats import beat
+from models.redisclient import redis_client
+from web.rounds import SERVICE_RESTART
+
+KINDS = ("web", "live")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_request_on_a_kept_connection_is_refused_with_503_and_the_connection_ends(server, kind):
+    process = server(kind)
+    kept = process.kept()
+
+    process.ask_to_stop()
+    refused = kept.ask_until_refused("GET", "/api/flash-sales")
+
+    assert (refused.status, refused.body["code"]) == (503, "UNAVAILABLE")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["connection"] == "close"
+
+
+def test_without_our_server_around_it_the_connection_just_ends(server):
+    process = server("web", plain=True)
+    kept = process.kept()
+
+    process.ask_to_stop()
+
+    with pytest.raises((http.client.HTTPException, OSError)):
+        # http.client connects anew where the server has closed; nobody listens there any more.
+        kept.ask_until_refused("GET", "/api/flash-sales")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_readiness_ends_at_once_so_that_a_proxy_takes_the_process_out_and_the_process_still_lives(server, kind):
+    process = server(kind)
+    ready, alive = process.kept(), process.kept()
+
+    beat("settle@here", ["settlements"])
+    redis_client().set(rediskeys.BEAT_HEARTBEAT, "1")
+    assert ready.ask("GET", "/readyz").status == 200
+
+    process.ask_to_stop()
+
+    assert ready.ask_until_refused("GET", "/readyz").body["code"] == "UNAVAILABLE"
+    assert alive.ask("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_waits_for_an_outcome_is_answered_before_the_process_ends(server, kind, make_sale, buyer):
+    sale = make_sale()
+    process = server(kind)
+    waiting = process.kept()
+    waiting.send(
+        "POST", f"/api/flash-sales/{sale.id}/purchases", {"quantity": 1}, Prefer="wait=30", Idempotency_Key="k", **buyer
+    )
+    _until(lambda: redis_client().xlen(rediskeys.mailbox(sale.id)) == 1)
+
+    asked_at = process.ask_to_stop()
+    answer = waiting.answer()
+
+    # Nobody settles here, so the place in line is all that there is to tell, and far sooner than in 30 s.
+    assert (answer.status, answer.body["data"]["ticket"]) == (202, 1)
+    process.process.wait(process.grace_seconds)
+    assert time.monotonic() - asked_at < process.grace_seconds
+    assert process.process.returncode == 0
+
+
+def test_open_sockets_are_told_and_closed_with_service_restart(server):
+    process = server("live")
+    connection = websocket.create_connection(f"ws://127.0.0.1:{process.port}/ws", timeout=10)
+    connection.send(json.dumps({"event": "joinFlashSale", "data": {"flashSaleId": "999"}}))
+    assert json.loads(connection.recv())["data"]["code"] == "SALE_NOT_FOUND"
+
+    process.ask_to_stop()
+    told = json.loads(connection.recv())
+    opcode, payload = connection.recv_data(control_frame=True)
+
+    assert (told["event"], told["data"]["code"]) == ("error", "RESTARTING")
+    assert (opcode, int.from_bytes(payload[:2])) == (websocket.ABNF.OPCODE_CLOSE, SERVICE_RESTART)
+    connection.close()
+    process.process.wait(process.grace_seconds)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_signal_does_no_harm(server, kind):
+    process = server(kind)
+
+    process.ask_to_stop()
+    time.sleep(0.1)
+    process.ask_to_stop()
+
+    try:
+        process.process.wait(process.grace_seconds)
+    except subprocess.TimeoutExpired:
+        pytest.fail("it did not end within its grace")
+
+
+def _until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

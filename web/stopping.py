@@ -1,0 +1,50 @@
+"""A process that was asked to stop: what is in hand is answered, and whoever comes anew is sent elsewhere.
+
+From the signal on every new request is refused with 503, `Retry-After` and `Connection: close`, `/readyz` among them,
+so that a proxy takes this process out. Who waits for an outcome is told at once how it stands, and open sockets are
+closed with 1012 ("service restart"). Only LEAVING_SECONDS later does the server close its door: web/serve.py does so
+for web, gunicorn.conf.py for live.
+"""
+
+import threading
+
+import structlog
+from flask import Flask, request
+from flask.wrappers import Response
+
+from models.errors import UnavailableError
+from web.envelope import fail
+from web.rounds import rounds
+from web.waiting import waiters
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 1
+# The process lives, and its last numbers count.
+STILL_OPEN = frozenset({"/healthz", "/metrics"})
+
+_asked = threading.Event()
+
+
+def init_stopping(app: Flask) -> None:
+    app.before_request(_refuse)
+
+
+def begin_to_stop() -> None:
+    """Called once, when the signal has come; returns at once, since a signal's handler may hold anybody's lock."""
+    if not _asked.is_set():
+        _asked.set()
+        threading.Thread(target=_tell, name="stopping", daemon=True).start()
+
+
+def _tell() -> None:
+    log.info("web.stopping")
+    waiters().leave()
+    rounds().leave()
+
+
+def _refuse() -> Response | None:
+    if not _asked.is_set() or request.path in STILL_OPEN:
+        return None
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
+    return fail(503, UnavailableError.code, "This process is being restarted; try again", headers=headers)
