@@ -60,6 +60,9 @@ ASKED: dict[str, Asked] = {
     "POST /api/auth/signup": Asked(body=SIGNUP),
     "POST /api/auth/login": Asked(body=LOGIN),
     "POST /api/auth/refresh": Asked(body={"refreshToken": None}),
+    "POST /admin/categories/<id:category_id>": Asked(body={"name": "Boots", "was.name": "Shoes"}),
+    "POST /admin/users/new": Asked(body=SIGNUP),
+    "POST /admin/users/<id:user_id>": Asked(body={"name": "Kim", "was.name": "Person 1"}),
     "POST /api/users": Asked(body=SIGNUP),
     "PATCH /api/users/<id:user_id>": Asked(body={"name": "Kim"}),
     "POST /api/users/<id:user_id>/unblock": Asked({"user_id": BLOCKED}),
@@ -121,8 +124,8 @@ ASKED: dict[str, Asked] = {
     "DELETE /api/fraud-records/<id:record_id>/overrule": Asked({"record_id": 2}),
     "POST /admin/fraud-records/<id:record_id>/overrule": Asked(body={"note": "a family"}),
     "POST /admin/fraud-records/<id:record_id>/withdraw": Asked({"record_id": 2}),
-    "GET /api/docs/swagger/<path:filename>": Asked({"filename": "swagger-ui.css"}),
-    "GET /api/docs/redoc/<path:filename>": Asked({"filename": "redoc.standalone.js"}),
+    "GET /api/docs/swagger/<path:filename>": Asked({"filename": "css/swagger-ui.css"}),
+    "GET /api/docs/redoc/<path:filename>": Asked({"filename": "js/redoc.standalone.js"}),
     "GET /api/docs/static/<path:filename>": Asked({"filename": "no-such-file"}),
 }
 
@@ -150,7 +153,7 @@ def path_of(rule: Rule, values: dict[str, Any]) -> str:
 
     def value(part: re.Match[str]) -> str:
         choices, name = part[1], part[2]
-        return choices.partition(",")[0] if choices else str(values[name])
+        return choices.partition(",")[0].strip("'") if choices else str(values[name])
 
     return re.sub(r"<(?:any\(([^)]*)\):|\w+:)?(\w+)>", value, rule.rule)
 
