@@ -153,6 +153,7 @@ def pages(make_sale):
     )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_the_desk(operator, pages, scheme):
     olga = operator(color_scheme=scheme)
