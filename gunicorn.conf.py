@@ -16,7 +16,7 @@ def post_worker_init(worker: Any) -> None:
     def leave(number: int, frame: Any) -> None:
         # Every answer from now on says `Connection: close`; before the first that is a refusal.
         worker.cfg.set("keepalive", 0)
-        begin_to_stop()
+        begin_to_stop(gevent.spawn)
         gevent.spawn_later(LEAVING_SECONDS, worker.handle_exit, number, frame)
 
     signal.signal(signal.SIGTERM, leave)

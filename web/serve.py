@@ -24,9 +24,9 @@ def load_and_listen(target: str) -> Any:
     """The application, in a worker's main thread, which is the one that may listen to signals."""
     application = resolve_name(target)
     # Not before: the process that watches over the workers loads nothing of the application.
-    from web.stopping import begin_to_stop  # noqa: PLC0415
+    from web.stopping import begin_to_stop, in_a_thread  # noqa: PLC0415
 
-    signal.signal(LEAVE, lambda *_: begin_to_stop())
+    signal.signal(LEAVE, lambda *_: begin_to_stop(in_a_thread))
     return application
 
 

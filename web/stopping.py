@@ -7,6 +7,7 @@ for web, gunicorn.conf.py for live.
 """
 
 import threading
+from collections.abc import Callable
 
 import structlog
 from flask import Flask, request
@@ -23,18 +24,25 @@ RETRY_AFTER_SECONDS = 1
 # The process lives, and its last numbers count.
 STILL_OPEN = frozenset({"/healthz", "/metrics"})
 
-_asked = threading.Event()
+# A plain name: a signal's handler may take no lock, and under gevent it may not wait for anything.
+_asked = False
 
 
 def init_stopping(app: Flask) -> None:
     app.before_request(_refuse)
 
 
-def begin_to_stop() -> None:
-    """Called once, when the signal has come; returns at once, since a signal's handler may hold anybody's lock."""
-    if not _asked.is_set():
-        _asked.set()
-        threading.Thread(target=_tell, name="stopping", daemon=True).start()
+def begin_to_stop(spawn: Callable[[Callable[[], None]], object]) -> None:
+    """Called in the handler of the signal; `spawn` runs what it is given beside the handler and waits for nothing."""
+    global _asked  # noqa: PLW0603 - a process stops once
+    if not _asked:
+        _asked = True
+        spawn(_tell)
+
+
+def in_a_thread(do: Callable[[], None]) -> None:
+    """How to `spawn` where threads are threads."""
+    threading.Thread(target=do, name="stopping", daemon=True).start()
 
 
 def _tell() -> None:
@@ -44,7 +52,7 @@ def _tell() -> None:
 
 
 def _refuse() -> Response | None:
-    if not _asked.is_set() or request.path in STILL_OPEN:
+    if not _asked or request.path in STILL_OPEN:
         return None
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
     return fail(503, UnavailableError.code, "This process is being restarted; try again", headers=headers)

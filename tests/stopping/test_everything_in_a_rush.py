@@ -3,8 +3,10 @@
 import http.client
 import threading
 import time
+import urllib.request
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from models import rediskeys
 from models.audit import audit_sale
@@ -97,6 +99,7 @@ def test_a_rolling_stop_loses_nothing_and_breaks_no_request_in_hand(make_sale, m
     for limit in ("RATE_LIMIT_PURCHASE", "RATE_LIMIT_ADDRESS", "RATE_LIMIT_DEFAULT"):
         monkeypatch.setenv(limit, "1000000/minute")
     monkeypatch.setenv("VELOCITY_ACCOUNTS_FLAG", "0")
+    monkeypatch.setenv("METRICS_DIR", str(tmp_path / "metrics"))
     sale = make_sale(total_stock=UNITS)
     users = [make_user() for _ in range(BUYERS)]
     tokens = [issue_access_token(user.id, user.role) for user in users]
@@ -114,11 +117,19 @@ def test_a_rolling_stop_loses_nothing_and_breaks_no_request_in_hand(make_sale, m
         assert buyers.broken == []
         assert buyers.accepted <= _tickets(sale.id)
         assert audit_sale(sale.id).agrees
+        # Both lives of the worker have counted, and web tells for them.
+        assert _counted(shop.url, "doorbuster_settled_total") == len(_tickets(sale.id))
 
 
 def _tickets(sale_id: int) -> set[int]:
     with transaction() as session:
         return {ticket for (ticket,) in session.query(Purchase.ticket).filter_by(sale_id=sale_id)}
+
+
+def _counted(url: str, name: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:  # noqa: S310 - our own address
+        families = text_string_to_metric_families(answer.read().decode())
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
 def _until(condition) -> None:
