@@ -30,7 +30,12 @@ def pool() -> ConnectionPool[psycopg.Connection]:
     """This process's connections."""
     size = int(os.environ[POOL_MARK])
     return ConnectionPool(
-        os.environ[URL_MARK], min_size=size, max_size=size, timeout=WAIT_SECONDS_MAX, kwargs={"autocommit": True}
+        os.environ[URL_MARK],
+        min_size=size,
+        max_size=size,
+        timeout=WAIT_SECONDS_MAX,
+        kwargs={"autocommit": True},
+        open=True,
     )
 
 
