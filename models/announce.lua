@@ -75,7 +75,8 @@ if has_line then
   redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', settled + 1))
 end
 
-local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or nil)
+local known = redis.call('HGET', KEYS[1], 'revision')
+known = known and #known < 16 and string.find(known, '^%d+$') and tonumber(known) or nil
 local newer = not known or known < revision
 if newer then
   local view = {}

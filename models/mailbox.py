@@ -25,6 +25,8 @@ TEXT_LENGTH_MAX = 200
 ENTRY_ID = re.compile(r"0-([0-9]{1,15})")
 # What an entry has for a ticket that lies under an id which no gate gives out.
 NO_TICKET = 0
+# What PTTL says of a key that stays.
+NO_END = -1
 KINDS = {"p": Kind.PURCHASE, "r": Kind.RESERVATION}
 
 
@@ -35,7 +37,14 @@ def clear_awake(sale_id: int) -> None:
 
 def mark_awake(sale_id: int) -> bool:
     """Claim the right to send a wake-up; False if one is on its way already."""
-    return bool(redis_client().set(rediskeys.awake(sale_id), "1", nx=True, px=rediskeys.AWAKE_MS))
+    key = rediskeys.awake(sale_id)
+    if redis_client().set(key, "1", nx=True, px=rediskeys.AWAKE_MS):
+        return True
+    # A flag without an end is somebody else's, and would keep the sale asleep for ever.
+    left_ms = cast(int, redis_client().pttl(key))
+    if left_ms == NO_END or left_ms > rediskeys.AWAKE_MS:
+        return bool(redis_client().set(key, "1", px=rediskeys.AWAKE_MS))
+    return False
 
 
 def read(sale_id: int, count: int) -> list[Request]:

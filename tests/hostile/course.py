@@ -1,5 +1,6 @@
 """One course of noise: so many cases of every kind, drawn from a seed, with a sound buyer in between."""
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,9 +78,9 @@ def _stuck(house: House, sale_id: int) -> list[str]:
     """Whether a sale no longer works off its line, or no longer sells."""
     wrong = [] if redis_noise.settles(sale_id) else ["the line is not worked off"]
     end = time.monotonic() + SELLS_AGAIN_SECONDS
-    last = ""
+    last, key = "", secrets.token_urlsafe(12)
     while time.monotonic() < end:
-        sold, last = house.try_to_buy(sale_id)
+        sold, last = house.try_to_buy(sale_id, key)
         if sold:
             return wrong
         time.sleep(0.5)

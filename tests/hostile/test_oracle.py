@@ -96,8 +96,8 @@ def test_a_child_that_died_and_was_replaced_is_noticed_twice():
 
 
 def test_growth_is_noticed_and_a_cache_that_fills_is_not():
-    assert Growth("web", 100 * MIB, 150 * MIB).is_flat
-    assert not Growth("web", 100 * MIB, 160 * MIB).is_flat
+    assert Growth("web", 100 * MIB, 185 * MIB).is_flat
+    assert not Growth("web", 100 * MIB, 195 * MIB).is_flat
 
 
 def test_a_complaint_names_its_case_and_is_counted():

@@ -14,7 +14,7 @@ from models.database import transaction
 from models.errors import UnavailableError
 from models.gate import admit
 from models.heartbeats import forget_silent_workers
-from models.mailbox import oldest_waits, parse_entry
+from models.mailbox import mark_awake, oldest_waits, parse_entry
 from models.purchase import Kind, Purchase
 from models.redisclient import redis_client
 from models.refusals import count_in_redis, keep_refusals
@@ -157,6 +157,17 @@ def test_another_type_in_the_place_of_a_key_stops_no_sale(make_sale, name):
     assert buy(sale.id) == "confirmed"
 
 
+@pytest.mark.parametrize("lifetime_ms", [None, 3_600_000])
+def test_a_flag_that_somebody_else_raised_for_ever_does_not_keep_a_sale_asleep(make_sale, lifetime_ms):
+    sale = make_sale()
+    redis_client().set(rediskeys.awake(sale.id), "x", px=lifetime_ms)
+
+    assert not admit(sale.id, 1, Kind.PURCHASE, 1).wake
+    assert mark_awake(sale.id)
+    # The control: a flag of our own says that somebody is coming.
+    assert not mark_awake(sale.id)
+
+
 def test_another_type_in_the_place_of_a_mailbox_stops_its_sale_until_it_is_taken_away_and_no_other(make_sale):
     spoilt, sound = make_sale(), make_sale()
     redis_client().set(rediskeys.mailbox(spoilt.id), "x")
@@ -171,9 +182,10 @@ def test_another_type_in_the_place_of_a_mailbox_stops_its_sale_until_it_is_taken
     assert buy(spoilt.id) == "confirmed"
 
 
-def test_a_view_of_a_revision_that_never_was_is_made_anew_by_the_sweeper(make_sale):
+@pytest.mark.parametrize("revision", [10**9, 10**17, 10**40, "inf", "nan"])
+def test_a_view_of_a_revision_that_never_was_is_made_anew_by_the_sweeper(make_sale, revision):
     sale = make_sale()
-    redis_client().hset(rediskeys.view(sale.id), mapping={"revision": 10**9, "remaining": 0})
+    redis_client().hset(rediskeys.view(sale.id), mapping={"revision": revision, "remaining": 0})
 
     sweep_lines()
 
