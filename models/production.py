@@ -41,13 +41,15 @@ def _bad_passwords(known: "Settings") -> Iterator[str]:
     }
     if known.redis_url and secret["REDIS_URL"] is None:
         yield "REDIS_URL must hold a password in production: whoever writes there fills the line"
+    if known.metrics_token:
+        secret["METRICS_TOKEN"] = known.metrics_token
     if known.flower_basic_auth:
         user, _, secret["FLOWER_BASIC_AUTH"] = known.flower_basic_auth.partition(":")
         if not user:
             yield "FLOWER_BASIC_AUTH must be user:password"
     for name, password in secret.items():
         if password is not None and (len(password) < PASSWORD_LENGTH_MIN or is_guessable(password)):
-            yield f"The password of {name} must be random, of at least {PASSWORD_LENGTH_MIN} characters, in production"
+            yield f"The secret in {name} must be random, of at least {PASSWORD_LENGTH_MIN} characters, in production"
 
 
 def password_of(url: str) -> str | None:

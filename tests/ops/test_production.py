@@ -37,6 +37,7 @@ UNSAFE = [
     ({"redis_url": "redis://:redis@cache:6379/0"}, "REDIS_URL"),
     ({"broker_url": "amqp://guest:guest@rabbit//"}, "BROKER_URL"),
     ({"flower_basic_auth": "admin:admin"}, "FLOWER_BASIC_AUTH"),
+    ({"metrics_token": "prometheus"}, "METRICS_TOKEN"),
     ({"flower_basic_auth": ":fourOfManyLetters4"}, "FLOWER_BASIC_AUTH must be user:password"),
     ({"allow_admin_signup": True}, "ALLOW_ADMIN_SIGNUP"),
     ({"trusted_proxies": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
