@@ -4,13 +4,13 @@ Connections come from psycopg's pool, one for each request thread; statements ar
 """
 
 import os
-from functools import cache
 
 import psycopg
 import redis
 from psycopg_pool import ConnectionPool
 
 from bench.baselines.shop import POOL_MARK, REDIS_MARK, URL_MARK
+from models.once import once
 
 WAIT_SECONDS_MAX = 20.0
 LOCK_SECONDS = 10
@@ -25,7 +25,7 @@ LOOK = "SELECT remaining FROM sales WHERE id = %(sale)s"
 PUT = "UPDATE sales SET remaining = %(left)s WHERE id = %(sale)s"
 
 
-@cache
+@once
 def pool() -> ConnectionPool[psycopg.Connection]:
     """This process's connections."""
     size = int(os.environ[POOL_MARK])
@@ -39,7 +39,7 @@ def pool() -> ConnectionPool[psycopg.Connection]:
     )
 
 
-@cache
+@once
 def locks() -> redis.Redis:
     return redis.Redis.from_url(os.environ[REDIS_MARK], socket_timeout=WAIT_SECONDS_MAX)
 

@@ -16,6 +16,7 @@ from bench.baselines.shop import DATABASE, POOL_MARK, REDIS_MARK, URL_MARK, Base
 from bench.line import Line
 from bench.sale import exactness, line_length, new_sale, settle_all
 from models import mailbox
+from models.once import once
 from models.settings import settings
 from ops.errors import OpsError
 
@@ -68,11 +69,12 @@ def shop(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[BaselineShop]:
         monkeypatch.setenv(mark, "")
     stack = cast(Any, SimpleNamespace(settings=settings()))
     with baseline_shop(stack) as found:
+        # Connections of this test's own: every other test has another database.
+        monkeypatch.setattr(ways, "pool", once(ways.pool.__wrapped__))  # type: ignore[attr-defined]
+        monkeypatch.setattr(ways, "locks", once(ways.locks.__wrapped__))  # type: ignore[attr-defined]
         yield found
         ways.pool().close()
         ways.locks().close()
-        ways.pool.cache_clear()
-        ways.locks.cache_clear()
     with psycopg.connect(settings().psycopg_url, autocommit=True) as database:
         database.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")  # type: ignore[arg-type]
 
