@@ -131,7 +131,7 @@ def _conditions(wanted: SaleFilter) -> list[ColumnElement[bool]]:
     elif wanted.status is TimeStatus.LIVE:
         conditions.append(is_live())
     elif wanted.status is TimeStatus.PAUSED:
-        conditions += [_is_running(), FlashSale.paused]
+        conditions += [_is_running(), FlashSale.paused.is_(True)]
     elif wanted.status is TimeStatus.ENDED:
         conditions.append(_is_over())
     if wanted.active is not None:
