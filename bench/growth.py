@@ -40,7 +40,7 @@ SHORT_LINE, LONG_LINE = size(10_000, 500), size(1_000_000, 4_000)
 MODEL_LINE = size(50_000, 500)
 WEIGHED = size(10_000, 500)
 # All that is told to grow may cost a fifth more, and no more.
-FLAT = 1.2
+FLAT, FLAT_RATE = 1.2, 0.83
 
 
 def run(rounds: int) -> Result:
@@ -66,12 +66,12 @@ def run(rounds: int) -> Result:
             Target(
                 f"accepting at {LIVE_SALES[-1]:,} live sales, of one",
                 accepting[-1].median / accepting[0].median,
-                at_least=1 / FLAT,
+                at_least=FLAT_RATE,
             ),
             Target(
                 f"a line of {LONG_LINE:,}, of the rate of {SHORT_LINE:,}",
                 draining[1].median / draining[0].median,
-                at_least=1 / FLAT,
+                at_least=FLAT_RATE,
             ),
             Target("memory of a waiting request, in bytes", memory[0].median, at_most=300),
         ],
