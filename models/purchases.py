@@ -42,6 +42,15 @@ def find_purchase(sale_id: int, ticket: int, *, viewer_id: int, is_admin: bool =
     return _find_moved(sale_id, ticket, viewer_id)
 
 
+def find_waiting(sale_id: int, ticket: int, *, viewer_id: int, is_admin: bool = False) -> PurchaseRecord | None:
+    """The purchase, if it lies in the mailbox and is the viewer's or an admin asks; PostgreSQL is not asked.
+
+    It may have been settled a moment ago: good for deciding whether to wait, and not for telling what is.
+    """
+    waiting = _waiting(sale_id, ticket)
+    return waiting if waiting is not None and (is_admin or waiting.user_id == viewer_id) else None
+
+
 def _find_moved(sale_id: int, ticket: int, user_id: int) -> PurchaseRecord:
     """A request that had to line up anew, by the ticket it was first given."""
     with transaction() as session:

@@ -1,5 +1,6 @@
 """Buying: a request goes in through the gate, and its outcome is waited for, asked for, or listed."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from flask.wrappers import Response
@@ -7,9 +8,9 @@ from flask.wrappers import Response
 from models.clock import EPOCH
 from models.gate import Admission
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
-from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchase, purchases_of
+from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchase, find_waiting, purchases_of
 from models.record import PurchaseRecord
-from web.auth import checked_at_gate, current_user, login_required
+from web.auth import Identity, checked_at_gate, current_user, login_required
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import fail, ok
@@ -200,9 +201,25 @@ def _show(sale_id: int, ticket: int) -> Response:
         return find_purchase(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
 
     seconds = asked_wait_seconds()
-    record = look()
-    if seconds and not record.is_settled:
-        record = waiters().wait(sale_id, record.ticket, record.user_id, seconds, look) or look()
+    return _tell(_await(sale_id, ticket, viewer, seconds, look) if seconds else look())
+
+
+def _await(
+    sale_id: int, ticket: int, viewer: Identity, seconds: float, look: Callable[[], PurchaseRecord]
+) -> PurchaseRecord:
+    """The outcome of a ticket, or how it stands when the time is over.
+
+    PostgreSQL is asked last: a crowd that asks about its tickets right after the gate would be a crowd before it.
+    """
+    if (heard := waiters().heard_of(sale_id, ticket, viewer.user_id)) is not None:
+        return heard
+    record = find_waiting(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin) or look()
+    if record.is_settled:
+        return record
+    return waiters().wait(sale_id, record.ticket, record.user_id, seconds, look) or look()
+
+
+def _tell(record: PurchaseRecord) -> Response:
     return ok(purchase_json(record), message_of(record))
 
 

@@ -3,6 +3,7 @@
 Waiting holds a request thread on web, so only a share of them may wait; on live a wait is a greenlet and is cheap.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,10 @@ WAITING_MAX_ON_LIVE = 5_000
 # the wait, then for news that never came.
 FIRST_LOOK_SECONDS = 0.5
 NEXT_LOOK_SECONDS = 2.0
+# How long a process goes on reading the news of a sale after the last who waited, and how many outcomes it remembers
+# of one sale: whoever asks a moment after the outcome came finds it here.
+INTEREST_SECONDS = 3.0
+REMEMBERED_MAX = 5_000
 
 
 class _Wait:
@@ -30,6 +35,23 @@ class _Wait:
         self.record: PurchaseRecord | None = None
 
 
+class _Recent:
+    """The outcomes of a sale that were in the news lately, by ticket; what came first is forgotten first."""
+
+    def __init__(self) -> None:
+        self.asked_at = time.monotonic()
+        self.outcomes: dict[int, PurchaseRecord] = {}
+
+    def remember(self, outcomes: list[PurchaseRecord]) -> None:
+        for outcome in outcomes:
+            # What a ticket given out twice, or a duplicate, comes to is PostgreSQL's to say.
+            if outcome.original_ticket is None and outcome.duplicate_of is None:
+                self.outcomes.pop(outcome.ticket, None)
+                self.outcomes[outcome.ticket] = outcome
+        for ticket in list(itertools.islice(self.outcomes, max(0, len(self.outcomes) - REMEMBERED_MAX))):
+            del self.outcomes[ticket]
+
+
 class Waiters:
     """Who waits for which ticket in this process."""
 
@@ -37,7 +59,16 @@ class Waiters:
         self._places = threading.BoundedSemaphore(places)
         self._lock = threading.Lock()
         self._waits: dict[int, dict[int, list[_Wait]]] = {}
+        self._recent: dict[int, _Recent] = {}
         self._leaving = False
+
+    def heard_of(self, sale_id: int, ticket: int, user_id: int) -> PurchaseRecord | None:
+        """The outcome of this user's ticket, if the news of the last moments had it. Asking is a sign of interest."""
+        with self._lock:
+            recent = self._recent.setdefault(sale_id, _Recent())
+            recent.asked_at = time.monotonic()
+            record = recent.outcomes.get(ticket)
+        return record if record is not None and record.user_id == user_id else None
 
     def wait(
         self, sale_id: int, ticket: int, user_id: int, seconds: float, look: Callable[[], PurchaseRecord]
@@ -51,6 +82,8 @@ class Waiters:
         wait = _Wait(user_id)
         self._register(sale_id, ticket, wait)
         try:
+            if (heard := self.heard_of(sale_id, ticket, user_id)) is not None:
+                return heard
             return self._wait(wait, time.monotonic() + seconds, look)
         finally:
             self._forget(sale_id, ticket, wait)
@@ -85,10 +118,16 @@ class Waiters:
                 del self._waits[sale_id]
 
     def wants(self, sale_id: int) -> bool:
-        return sale_id in self._waits
+        recent = self._recent.get(sale_id)
+        if recent is not None and time.monotonic() - recent.asked_at > INTEREST_SECONDS:
+            with self._lock:
+                self._recent.pop(sale_id, None)
+        return sale_id in self._waits or sale_id in self._recent
 
     def hear(self, sale: SaleSnapshot, outcomes: list[PurchaseRecord]) -> None:
         with self._lock:
+            if sale.sale_id in self._recent:
+                self._recent[sale.sale_id].remember(outcomes)
             tickets = self._waits.get(sale.sale_id, {})
             for outcome in outcomes:
                 for ticket in {outcome.ticket, outcome.original_ticket or outcome.ticket}:
@@ -113,6 +152,8 @@ class Waiters:
     def missed(self) -> None:
         """The news were interrupted: everyone looks for themselves."""
         with self._lock:
+            # A hold that was remembered may have ended meanwhile.
+            self._recent.clear()
             for tickets in self._waits.values():
                 for waits in tickets.values():
                     for wait in waits:

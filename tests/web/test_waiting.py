@@ -1,0 +1,165 @@
+"""Waiting for an outcome: woken by the news, and by PostgreSQL where the news had nothing."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+
+from models import holds
+from models.database import engine
+from models.gate import admit
+from models.purchase import Kind
+from models.record import PurchaseRecord
+from models.settle import settle_turn
+from web import waiting
+from web.news import news
+from web.waiting import INTEREST_SECONDS, REMEMBERED_MAX, waiters
+
+PATIENCE_SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def _ears(app):
+    """This process hears the news, and remembers none of the last test: its sales had the same ids."""
+    waiters().missed()
+    assert news().wait_until_connected(PATIENCE_SECONDS)
+
+
+@contextmanager
+def statements():
+    """What this thread asks PostgreSQL about purchases meanwhile."""
+    asked, here = [], threading.get_ident()
+
+    def note(_connection, _cursor, statement, *_):
+        if "FROM purchases" in statement and threading.get_ident() == here:
+            asked.append(statement)
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+
+
+def _eventually(is_so):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _ask(client, header, sale, ticket, wait=PATIENCE_SECONDS):
+    answer = client.get(f"/api/purchases/{sale.id}-{ticket}?wait={wait}", headers=header)
+    return answer.status_code, (answer.json.get("data") or {}).get("status")
+
+
+def _settle_when_somebody_waits(sale):
+    def settle():
+        _eventually(lambda: waiters()._waits.get(sale.id))
+        settle_turn(sale.id)
+
+    thread = threading.Thread(target=settle)
+    thread.start()
+    return thread
+
+
+def test_who_waits_in_line_is_woken_and_postgres_is_not_asked(client, make_sale, make_user, auth):
+    sale, ann = make_sale(), make_user()
+    ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
+    settling = _settle_when_somebody_waits(sale)
+
+    with statements() as asked:
+        assert _ask(client, auth(ann), sale, ticket) == (200, "confirmed")
+        settling.join()
+
+    assert asked == []
+
+
+def test_who_asks_a_moment_after_the_outcome_hears_it_from_the_news(client, make_sale, make_user, auth):
+    sale, ann, ben = make_sale(), make_user(), make_user()
+    first, second = (admit(sale.id, user.id, Kind.PURCHASE, 1).ticket for user in (ann, ben))
+    settling = _settle_when_somebody_waits(sale)
+    assert _ask(client, auth(ann), sale, first) == (200, "confirmed")
+    settling.join()
+
+    with statements() as asked:
+        assert _ask(client, auth(ben), sale, second) == (200, "confirmed")
+    assert asked == []
+    with statements() as asked:
+        assert _ask(client, auth(ben), sale, second, wait=0) == (200, "confirmed")
+    assert asked, "or nothing is counted here"
+
+
+def test_the_outcome_of_somebody_else_is_not_told(client, make_sale, make_user, auth):
+    sale, ann, ben = make_sale(), make_user(), make_user()
+    ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
+
+    assert _ask(client, auth(ben), sale, ticket, wait=0.2)[0] == 404
+    settling = _settle_when_somebody_waits(sale)
+    assert _ask(client, auth(ann), sale, ticket) == (200, "confirmed")
+    settling.join()
+
+    assert waiters().heard_of(sale.id, ticket, ann.id) is not None
+    assert _ask(client, auth(ben), sale, ticket)[0] == 404
+
+
+def test_a_hold_that_has_ended_is_told_as_it_is_now(client, make_sale, make_user, auth):
+    sale, ann = make_sale(), make_user()
+    ticket = admit(sale.id, ann.id, Kind.RESERVATION, 1).ticket
+    settling = _settle_when_somebody_waits(sale)
+    assert _ask(client, auth(ann), sale, ticket) == (200, "reserved")
+    settling.join()
+
+    holds.cancel(sale.id, [ticket], ann.id)
+
+    _eventually(lambda: _ask(client, auth(ann), sale, ticket) == (200, "cancelled"))
+
+
+def test_what_the_news_did_not_say_is_looked_up(client, make_sale, make_user, auth, monkeypatch):
+    monkeypatch.setattr("models.announce.rediskeys.news", lambda sale_id: "nobody listens here")
+    sale, ann = make_sale(), make_user()
+    ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
+    settling = _settle_when_somebody_waits(sale)
+
+    assert _ask(client, auth(ann), sale, ticket) == (200, "confirmed")
+    settling.join()
+
+
+def test_an_outcome_whose_entry_still_lies_in_the_mailbox_is_found(client, make_sale, make_user, auth, monkeypatch):
+    """A worker that died between the commit and the telling: the mailbox says that it waits, PostgreSQL knows."""
+    sale, ann = make_sale(), make_user()
+    ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
+    monkeypatch.setattr("models.settle.announce", lambda *_, **__: None)
+    settle_turn(sale.id)
+
+    assert _ask(client, auth(ann), sale, ticket) == (200, "confirmed")
+
+
+def test_a_process_remembers_so_many_outcomes_and_for_so_long(make_sale, monkeypatch):
+    sale = make_sale()
+    these = waiting.Waiters(1)
+    these.heard_of(sale.id, 1, 1)
+    crowd = [PurchaseRecord(sale.id, ticket, 1, "purchase", 1, "confirmed") for ticket in range(1, REMEMBERED_MAX + 3)]
+
+    these._recent[sale.id].remember(crowd)
+
+    assert these.heard_of(sale.id, 2, 1) is None
+    assert these.heard_of(sale.id, 3, 1) == crowd[2]
+    assert these.wants(sale.id)
+    now = time.monotonic()
+    monkeypatch.setattr("web.waiting.time.monotonic", lambda: now + INTEREST_SECONDS + 1)
+    assert not these.wants(sale.id)
+    assert these._recent == {}
+
+
+def test_after_an_interruption_nothing_is_remembered(store):
+    these = waiting.Waiters(1)
+    these.heard_of(7, 1, 1)
+    these._recent[7].remember([PurchaseRecord(7, 1, 1, "purchase", 1, "confirmed")])
+    assert these.heard_of(7, 1, 1) is not None
+
+    these.missed()
+
+    assert these.heard_of(7, 1, 1) is None
