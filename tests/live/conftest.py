@@ -18,7 +18,7 @@ from models.tokens import issue_access_token
 from ops.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class Live:
@@ -46,6 +46,7 @@ class Live:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
+        self.stop()
         pytest.fail(f"live did not start: {self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
