@@ -38,9 +38,9 @@ rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QU
 bench: install-bench wrk ## measure, each figure beside its baseline (ONLY=a,b ROUNDS= QUICK=1)
 	@$(VENV) -m bench $(ONLY) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(QUICK),--quick)
 
-faults: install-dev ## break the stack in every way we know, and count what is lost (SEEDS= SEED= FAULT=)
-	@$(VENV) -m tests.faults $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(SEED),--seed '$(SEED)') \
-		$(if $(FAULT),--fault '$(FAULT)')
+faults: install-dev ## break the stack in every way we know, and count what is lost (SEEDS= FIRST= SEED= FAULT=)
+	@$(VENV) -m tests.faults $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(FIRST),--first '$(FIRST)') \
+		$(if $(SEED),--seed '$(SEED)') $(if $(FAULT),--fault '$(FAULT)')
 
 soak: install-bench ## steady load on a stack of its own: does anything grow? (MINUTES= OUT=)
 	@$(VENV) -m ops.soak $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(OUT),--out '$(OUT)')

@@ -10,9 +10,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psycopg
+import redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -54,8 +56,8 @@ class Runner:
             if self._stack is None:
                 self._stack = self._exit.enter_context(fault_stack())
             return run_seed(self._stack, plan)
-        except OpsError as why:
-            verdict = Verdict(complaints=[str(why)])
+        except (OpsError, psycopg.Error, redis.RedisError, OSError) as why:
+            verdict = Verdict(complaints=[f"{type(why).__name__}: {why}"])
             return Result(plan.seed, tuple(name for name, _ in plan.faults), verdict, len(plan.asks))
 
     def _tell(self, result: Result) -> None:
@@ -78,15 +80,18 @@ class Runner:
 
 def main() -> int:
     parser = Parser(prog="make faults", description="Break the stack in every way we know, and count what is lost.")
-    parser.add_argument("--seeds", type=positive, default=SEEDS_DEFAULT, help="how many seeds, from 0")
+    parser.add_argument("--seeds", type=positive, default=SEEDS_DEFAULT, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="one seed again, and nothing is written")
     parser.add_argument("--fault", choices=sorted(FAULTS), help="this fault alone, and nothing is written")
     given = parser.parse_args()
     Settings.model_config["env_file"] = None
     os.environ["JWT_SECRET_KEY"] = secrets.token_urlsafe(48)
-    seeds = range(given.seeds) if given.seed is None else [given.seed]
+    seeds = range(given.first, given.first + given.seeds) if given.seed is None else [given.seed]
     console = Console()
     results = _run_all([plan_of(seed, given.fault) for seed in seeds], console)
+    if not results:
+        return INTERRUPTED
     found = figures(results)
     show(found, console)
     if given.seed is None and given.fault is None:
@@ -99,17 +104,18 @@ def _run_all(plans: Sequence[Plan], console: Console) -> list[Result]:
     results: list[Result] = []
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("faults", total=len(plans))
-        for result in Runner(console).run(plans):
-            results.append(result)
-            failed = sum(not each.is_right for each in results)
-            progress.update(task, advance=1, description=f"faults, {failed} failed" if failed else "faults")
-            if not progress.live.is_started or not console.is_terminal:
-                console.print(f"seed {result.seed}: {' and '.join(result.faults)}: drained in {result.drain_seconds} s")
+        # Who stops the run early has the table of what was done.
+        with suppress(KeyboardInterrupt):
+            for result in Runner(console).run(plans):
+                results.append(result)
+                failed = sum(not each.is_right for each in results)
+                progress.update(task, advance=1, description=f"faults, {failed} failed" if failed else "faults")
+                if not console.is_terminal:
+                    console.print(
+                        f"seed {result.seed}: {' and '.join(result.faults)}: drained in {result.drain_seconds} s"
+                    )
     return results
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    sys.exit(main())

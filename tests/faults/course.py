@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 
@@ -27,8 +28,7 @@ from tests.faults.oracle import Row, SaleRow, Verdict, judge
 from tests.faults.plan import AskPlan, Plan, SalePlan, make_plan
 from tests.faults.stack import Stack
 
-# Importing them registers what they know.
-KINDS = (kinds_processes, kinds_redis, kinds_postgres, kinds_network, kinds_beat)
+KINDS = (kinds_processes, kinds_redis, kinds_postgres, kinds_network, kinds_beat)  # by import they register
 
 DRAIN_SECONDS = 15.0
 # A line that is not empty by then never will be: what is found is written down.
@@ -68,7 +68,6 @@ class Result:
     drain_seconds: float = 0.0
     restart_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
-    refusals: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_right(self) -> bool:
@@ -81,7 +80,7 @@ def plan_of(seed: int, only: str | None = None) -> Plan:
 
 
 def run_seed(stack: Stack, plan: Plan, *, drain_seconds_max: float = DRAIN_SECONDS) -> Result:
-    """Run one seed on a stack that is well, and leave it well. Raises OpsError where it does not become well again."""
+    """Run one seed on a stack that is well, and leave it well; raises OpsError where it does not become so again."""
     result = asyncio.run(_Course(stack, plan).run(drain_seconds_max))
     stack.revive()
     stack.wait_until_ready()
@@ -132,7 +131,6 @@ class _Course:
             restart_seconds=round(recovered_at - over_at, 2),
             drain_seconds=round((drained_at or time.monotonic()) - recovered_at, 2),
             notes=site.notes,
-            refusals=dict(self._ledger.refusals + self._ledger.silences),
         )
 
     def _people(self) -> tuple[str, list[Buyer]]:
@@ -205,7 +203,8 @@ class _Course:
     @staticmethod
     async def _fault(site: Site, name: str, at: float) -> None:
         await asyncio.sleep(max(0.0, at - time.monotonic()))
-        await FAULTS[name].run(site)
+        with suppress(psutil.NoSuchProcess):  # another fault was quicker
+            await FAULTS[name].run(site)
 
     @staticmethod
     async def _after(site: Site, kind: Fault, verdict: Verdict) -> None:

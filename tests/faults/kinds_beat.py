@@ -9,7 +9,7 @@ import psutil
 
 from tests.faults.kinds import Site, fault, until
 
-AFTERWARDS_SECONDS_MAX = 30
+AFTERWARDS_SECONDS_MAX = 90
 
 STATES = "SELECT id, state FROM flash_sales WHERE id = ANY(%s)"
 DUE_AND_NOT_ON = """

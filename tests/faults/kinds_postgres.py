@@ -7,6 +7,7 @@ from contextlib import suppress
 import psycopg
 
 from tests.faults.kinds import Site, fault
+from tests.faults.stack import RIG
 
 # What PostgreSQL raises, by its SQLSTATE.
 DEADLOCK = "40P01"
@@ -30,7 +31,7 @@ INJECT = """
 WITHDRAW = "DROP TRIGGER IF EXISTS faults_inject ON flash_sales"
 END_ALL_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> 'faults'
+    WHERE backend_type = 'client backend' AND application_name <> %s
 """
 
 
@@ -48,7 +49,7 @@ async def end_sessions(site: Site) -> None:
 
 def _end_sessions(site: Site) -> None:
     with suppress(psycopg.OperationalError), site.stack.sql(autocommit=True) as connection:
-        connection.execute(END_ALL_OTHERS)
+        connection.execute(END_ALL_OTHERS, (RIG,))
 
 
 @fault("no-connections", "PostgreSQL has no connection left for anybody")
@@ -66,7 +67,7 @@ async def no_connections(site: Site) -> None:
 
 
 def _connect(site: Site) -> psycopg.Connection:
-    return psycopg.connect(f"{site.stack.postgres.url}?application_name=faults", autocommit=True, connect_timeout=2)
+    return psycopg.connect(site.stack.postgres.url, application_name=RIG, autocommit=True, connect_timeout=2)
 
 
 def _take_until_refused(site: Site, taken: list[psycopg.Connection]) -> None:
@@ -88,7 +89,7 @@ def _put_out(taken: list[psycopg.Connection]) -> None:
     """End everybody else's sessions: they come back, and find no place."""
     with suppress(psycopg.OperationalError):
         if taken:
-            taken[0].execute(END_ALL_OTHERS)
+            taken[0].execute(END_ALL_OTHERS, (RIG,))
 
 
 @fault("deadlock", "half of all changes of sales end as a deadlock's victim")

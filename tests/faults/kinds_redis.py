@@ -15,6 +15,7 @@ from tests.faults.oracle import Restore
 APPEND_ONLY_FOLDER = "appendonlydir"
 NOWHERE = ("127.0.0.1", "1")
 IN_FLIGHT_SECONDS = 2.0
+COMMAND_SECONDS_MAX = 60.0
 
 
 @fault("kill-redis", "kill -9 of Redis, back after up to three seconds")
@@ -98,6 +99,10 @@ async def _configured(site: Site, name: str, during: str, after: str) -> None:
 
 
 def _command(site: Site, *words: str) -> None:
-    """One command of an operator's. A Redis that another fault has killed starts with its own configuration."""
-    with suppress(redis.ConnectionError), site.stack.keys() as client:
-        client.execute_command(*words)
+    """One command of an operator's, tried until Redis takes it: another fault may have it at this moment."""
+    end = time.monotonic() + COMMAND_SECONDS_MAX
+    while time.monotonic() < end:
+        with suppress(redis.ConnectionError, redis.TimeoutError), site.stack.keys() as client:
+            client.execute_command(*words)
+            return
+        time.sleep(0.2)

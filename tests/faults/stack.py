@@ -55,6 +55,8 @@ PROBE_SECONDS_MAX = 5
 STATEMENT_MS = 10_000
 # Keeps the small disk small: by its own measure PostgreSQL would keep a gigabyte of its log.
 LOG_MB = 64
+# How PostgreSQL knows the rig's own sessions.
+RIG = "faults"
 ENVIRONMENT = {
     "ENVIRONMENT": "development",
     "LOG_LEVEL": "WARNING",
@@ -191,6 +193,7 @@ class Stack:
             self.postgres.url,
             autocommit=autocommit,
             connect_timeout=PROBE_SECONDS_MAX,
+            application_name=RIG,
             options=f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC",
             row_factory=dict_row,
         ) as connection:
