@@ -32,6 +32,8 @@ COMMANDS = {
     "beat": (*CELERY, "beat", "--scheduler", "worker.beat:BoundedScheduler", "--pidfile="),
 }
 DRAIN_SECONDS = 15
+# A worker imports for a second, or for a minute where fifty others want the same processor.
+READY_SECONDS = 120
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DRAIN_SECONDS) -> None:
@@ -63,7 +65,7 @@ class Processes:
 
     def wait_ready(self, *names: str) -> None:
         keys = [rediskeys.worker_heartbeat(f"{name}@test") for name in names]
-        eventually(lambda: redis_client().exists(*keys) == len(keys), f"{names} are ready", 30)
+        eventually(lambda: redis_client().exists(*keys) == len(keys), f"{names} are ready", READY_SECONDS)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         process = self._running[name]

@@ -10,7 +10,7 @@ import pytest
 
 from models.redisclient import redis_client
 from models.settings import settings
-from tests.pipeline.conftest import Rush, assert_exact, drained, eventually
+from tests.pipeline.conftest import READY_SECONDS, Rush, assert_exact, drained, eventually
 from worker.app import app
 from worker.settling import settle
 
@@ -114,7 +114,7 @@ def test_a_thousand_broken_messages_do_not_end_the_worker(make_sale, processes):
 @pytest.mark.parametrize("message", [b"garbage", b"[]"])
 def test_without_the_strainer_one_such_message_ends_the_worker(processes, message):
     processes.start("unguarded", "worker")
-    eventually(lambda: "ready." in processes.log("worker"), "the worker is ready", 30)
+    eventually(lambda: "ready." in processes.log("worker"), "the worker is ready", READY_SECONDS)
 
     redis_client().lpush("settlements", message)
 

@@ -19,7 +19,7 @@ from ops.ports import LOOPBACK, free_port
 from ops.processes import application
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60
+START_SECONDS = 150
 PLAIN = {
     "web": ("-m", "granian", "--interface", "wsgi", "--host", LOOPBACK, "--port", "{port}", "--no-ws", "wsgi:app"),
 }
