@@ -21,7 +21,7 @@ from models.database import transaction
 from models.gate import KIND_LETTERS
 from models.mailbox import Entries, parse_entry
 from models.purchase import Kind, Purchase
-from models.redisclient import redis_client
+from models.redisclient import read_count, redis_client
 from models.sale import FlashSale
 from models.settings import settings
 
@@ -98,7 +98,9 @@ def _reconcile_sale(sale_id: int, settled_through: int) -> Reconciled:
 
 
 def _entries(sale_id: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """The mailbox as it is, a step at a time."""
+    """The mailbox as it is, a step at a time; nothing where somebody else left something that is no stream."""
+    if redis_client().type(rediskeys.mailbox(sale_id)) != "stream":
+        return
     after = "-"
     while page := cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), min=after, count=STEP)):
         yield from page
@@ -200,13 +202,13 @@ def _settled_keys(sale_id: int, asked: Iterable[tuple[int, str]]) -> dict[tuple[
 
 
 def _user_and_key(rest: str) -> tuple[int, str]:
+    """Whose key this is; nobody's (no user has the id 0) where it is none of ours."""
     user, _, key = rest.partition(":")
-    return int(user), key
+    return read_count(user) or 0, key
 
 
 def _sale_of(key: str) -> int | None:
-    number = key.removeprefix("{sale:").partition("}")[0]
-    return int(number) if number.isdigit() else None
+    return read_count(key.removeprefix("{sale:").partition("}")[0])
 
 
 def _forget(keys: Iterator[str]) -> None:

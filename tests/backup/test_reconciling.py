@@ -240,6 +240,22 @@ def test_what_is_no_request_keeps_its_place_in_the_line(store, make_sale):
     assert audit_sale(sale.id).agrees
 
 
+def test_what_somebody_else_left_among_our_keys_stops_nothing(copy, make_sale):
+    sale = make_sale(total_stock=50)
+    buy(sale.id, 1)
+    settle_turn(sale.id)
+    redis_client().delete(rediskeys.mailbox(sale.id))
+    redis_client().set(rediskeys.mailbox(sale.id), "no stream")
+    for odd in ("nobody", "x:y", "9" * 30 + ":once"):
+        redis_client().set(f"{rediskeys.idempotency_prefix(sale.id)}{odd}", "nothing")
+    redis_client().set("{sale:none}:view", "nothing")
+
+    assert reconcile().keys_forgotten == 3
+    assert buy(sale.id, 2).ticket == 2
+    settle_turn(sale.id)
+    assert audit_sale(sale.id).agrees
+
+
 @pytest.mark.parametrize("who", ["a worker", "beat"])
 def test_a_line_is_not_rewritten_under_somebody_who_works(store, app_runner, who):
     if who == "beat":
