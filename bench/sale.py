@@ -19,7 +19,7 @@ from models.settings import settings
 from models.settle import settle_turn
 from ops.errors import OpsError
 
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.01
 PRICE, FLASH_PRICE = Decimal(10), Decimal(5)
 
 
