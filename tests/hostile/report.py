@@ -72,7 +72,9 @@ def section(run: Run) -> str:
         for kind, count in noted.cases.items()
     ]
     others = sum(each.startswith("the house: ") for each in noted.complaints)
-    answers = ", ".join(f"{status} {count:,} times" for status, count in sorted(noted.statuses.items()))
+    answers = ", ".join(
+        f"{status} {count:,} times" for status, count in sorted(noted.statuses.items()) if status.isdigit()
+    )
     lines = [
         "## Bad input at volume",
         "",
@@ -84,7 +86,7 @@ def section(run: Run) -> str:
         *kinds,
         f"| the house at the end | 1 | {others} |",
         "",
-        f"Answered was {answers}.",
+        f"Answered was {answers}; the others were hung up on, or were no questions.",
         f"A sound buyer bought {run.bought} units in between, one after the other.",
         "",
         "| process | MiB after the warm-up | MiB at the end |",
