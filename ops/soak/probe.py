@@ -92,16 +92,24 @@ def _families(roots: Iterable[psutil.Process]) -> dict[psutil.Process, list[psut
 
 
 def _measures(family: Iterable[psutil.Process]) -> dict[str, float]:
-    """Sums over a process and its children; a child that ends meanwhile is left out. Memory is what each has alone
-    (USS): shared pages would count once for every child."""
+    """Sums over a process and its children; a child that ends meanwhile is left out."""
     sums = dict.fromkeys((MEMORY, FILES, THREADS), 0.0)
     for process in family:
         try:
             with process.oneshot():
-                memory, files, threads = process.memory_full_info().uss, process.num_fds(), process.num_threads()
+                memory, files, threads = _own_memory(process), process.num_fds(), process.num_threads()
         except psutil.NoSuchProcess:
             continue
         sums[MEMORY] += memory / MIB
         sums[FILES] += files
         sums[THREADS] += threads
     return sums
+
+
+def _own_memory(process: psutil.Process) -> int:
+    """Resident bytes that are neither a file's nor a shared segment's: PostgreSQL's buffers fill up once, and belong to
+    nobody. Elsewhere than on Linux, what the process has alone (USS)."""
+    about = process.memory_info()
+    if hasattr(about, "shared"):
+        return int(about.rss - about.shared)
+    return int(process.memory_full_info().uss)

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from models.clock import now, to_iso
 from ops.soak.course import Soaked
 from ops.soak.probe import CONNECTIONS, FILES, KEPT, MEMORY, THREADS, UNITS
-from ops.soak.verdict import BYTES_FOR_A_REQUEST_MAX, FLOORS, REQUESTS_MIN, STEADY_TAU, WARM_UP_SHARE, Line
+from ops.soak.verdict import (
+    BYTES_FOR_A_REQUEST_MAX,
+    FLOORS,
+    POSTGRES_MEMORY_FLOOR,
+    REQUESTS_MIN,
+    STEADY_TAU,
+    WARM_UP_SHARE,
+    Line,
+)
 
 BEGIN, END = "<!-- soak:begin -->", "<!-- soak:end -->"
 PAGE = "reliability.md"
@@ -64,9 +72,11 @@ def section(soaked: Soaked, lines: list[Line]) -> str:
 
 - Growth: Theil and Sen's slope over the run without its first {WARM_UP_SHARE:.0%}, times that time. *Grows*: by
   more than a tenth of the median and a floor ({floors}), and steadily (Kendall's tau from {STEADY_TAU} on).
-- Memory is what a process and its children have alone (USS). What a purchase leaves in PostgreSQL and Redis stays, so
-  there the bytes that one settled request leaves are bounded: {kept}, from {REQUESTS_MIN:,} requests on.
-- A session of PostgreSQL keeps open what it has touched: its files are shown and not judged.
+- Memory is what a process and its children have resident, without files and shared segments. What a purchase leaves in
+  PostgreSQL and Redis stays, so there the bytes that one settled request leaves are bounded: {kept}, from
+  {REQUESTS_MIN:,} requests on.
+- A session of PostgreSQL keeps what it has touched: its files are shown and not judged, and the floor of its memory
+  is {POSTGRES_MEMORY_FLOOR:.0f} MiB for all sessions together.
 - Written by `make soak` on {to_iso(now())[:10]}, {os.cpu_count()} cores.
 
 """

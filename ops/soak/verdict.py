@@ -18,6 +18,8 @@ WARM_UP_SHARE = 0.25
 GROWTH_SHARE_MAX = 0.10
 # Growth below this is nothing, whatever its share: a pool that fills up after the warm-up is no leak.
 FLOORS = {MEMORY: 8.0, FILES: 32.0, THREADS: 16.0, CONNECTIONS: 32.0}
+# Each session of PostgreSQL keeps the catalogue and up to a hundred plans of what it was asked: some MiB each, once.
+POSTGRES_MEMORY_FLOOR = 64.0
 # Shown and not judged: a session of PostgreSQL keeps open what it has touched, up to max_files_per_process.
 NOT_JUDGED = {("postgres", FILES)}
 STEADY_TAU = 0.5
@@ -67,7 +69,8 @@ def _judge_flat(who: str, what: str, times: list[float], values: list[float]) ->
     slope, tau = slope_and_tau(times, values)
     growth = slope * (times[-1] - times[0])
     usual = median(values)
-    grows = growth > max(FLOORS[what], usual * GROWTH_SHARE_MAX) and tau >= STEADY_TAU
+    floor = POSTGRES_MEMORY_FLOOR if (who, what) == ("postgres", MEMORY) else FLOORS[what]
+    grows = growth > max(floor, usual * GROWTH_SHARE_MAX) and tau >= STEADY_TAU
     grows = grows and (who, what) not in NOT_JUDGED
     return Line(who, what, UNITS[what], usual, growth, tau, grows)
 

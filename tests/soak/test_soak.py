@@ -72,6 +72,16 @@ def test_a_pool_that_fills_up_is_no_leak_and_more_than_that_is_one(what, most):
     assert measured(growing_by(most * 2), what).grows
 
 
+def test_the_sessions_of_postgres_may_fill_their_caches_and_no_more():
+    def growing_by(mib: float) -> list[float]:
+        return [40 + number * mib / 75 for number in range(100)]
+
+    assert not measured(growing_by(60), MEMORY, "postgres").grows
+    assert measured(growing_by(60), MEMORY, "worker").grows
+    assert measured(growing_by(80), MEMORY, "postgres").grows
+    assert not measured(growing_by(1_000), FILES, "postgres").grows
+
+
 def test_the_servers_may_keep_what_was_bought_and_no_more():
     def kept(bytes_each: float, requests: int) -> Line:
         each = requests // 100
