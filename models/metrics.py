@@ -15,15 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.once import once
-from models.record import PurchaseRecord
-from models.settings import settings
-
-if (_directory := settings().metrics_dir) is not None:
-    _directory.mkdir(parents=True, exist_ok=True)
-    # The library reads this once, as it is imported.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_directory)
-
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -31,7 +22,19 @@ from prometheus_client import (
     Gauge,
     Histogram,
     multiprocess,
+    values,
 )
+
+from models.once import once
+from models.record import PurchaseRecord
+from models.settings import settings
+
+if (_directory := settings().metrics_dir) is not None:
+    _directory.mkdir(parents=True, exist_ok=True)
+    # The library reads this as it is imported, and again wherever it collects. Celery's command line imports it for
+    # Flower, long before anything of ours: so it is told once more which kind of value to make.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_directory)
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
 
 FLUSH_SECONDS = 1.0
 # What is noted between two flushes at most; beyond it the oldest is forgotten, and only a number is wrong.

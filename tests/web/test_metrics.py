@@ -175,8 +175,10 @@ def test_without_servers_prometheus_is_told_that_they_are_away(client, change_se
     assert told(answer)["doorbuster_up", (("part", "database"),)] == 0
 
 
+# The library comes first, as in a Celery worker, whose command line imports it for Flower.
 COUNTING = """
 import sys, time
+import prometheus_client
 from models import metrics
 metrics.admitted(0.001); metrics.admitted(0.001); metrics.flush()
 metrics.SOCKETS.inc()
