@@ -1,8 +1,8 @@
 """Bytes that are hardly HTTP: lengths that lie, transfer codings that two readers would read differently, requests
 inside of bodies, heads without an end."""
 
+import io
 import socket
-import time
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from tests.hostile.wire import receive
 WAIT_SECONDS = 0.2
 # More answers than this to one handful of bytes, and somebody asks through somebody else's request.
 ANSWERS_MAX = 3
+HEARD_BYTES_MAX = 1_000_000
 INNER = b"GET /api/users/me/purchases HTTP/1.1\r\nHost: x\r\n\r\n"
 START = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -85,23 +86,37 @@ def make_noise(house: House, case: Bytes, noted: Noted) -> None:
         noted.complain("raw bytes", case, [f"{len(answers)} answers"])
 
 
-def answers_to(case: Bytes) -> list[Answer]:
-    """All answers to these bytes, until the server hangs up or says no more."""
+class Heard(io.BytesIO):
+    """What came, as http.client reads it: it closes what it has read, and more answers may follow."""
+
+    def makefile(self, _mode: str) -> "Heard":
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+def answers_to(case: Bytes, seconds: float = WAIT_SECONDS) -> list[Answer]:
+    """All answers to these bytes, until the server hangs up or says no more for so many seconds."""
+    heard = Heard(_hear(case, seconds))
     answers = []
-    with socket.create_connection((LOOPBACK, case.port), timeout=30) as connection:
-        for part in case.parts:
-            try:
-                connection.sendall(part)
-            except (BrokenPipeError, ConnectionResetError):
-                break
-        connection.settimeout(WAIT_SECONDS)
-        end = time.monotonic() + 5
-        while time.monotonic() < end:
-            try:
-                answer = receive(connection)
-            except TimeoutError:
-                break
-            if answer is None:
-                break
-            answers.append(answer)
+    while heard.tell() < len(heard.getbuffer()):
+        answer = receive(heard)
+        if answer is None:
+            break
+        answers.append(answer)
     return answers
+
+
+def _hear(case: Bytes, seconds: float) -> bytes:
+    heard = b""
+    with socket.create_connection((LOOPBACK, case.port), timeout=30) as connection:
+        try:
+            for part in case.parts:
+                connection.sendall(part)
+            connection.settimeout(seconds)
+            while len(heard) < HEARD_BYTES_MAX and (more := connection.recv(65_536)):
+                heard += more
+        except (TimeoutError, BrokenPipeError, ConnectionResetError):
+            pass
+    return heard

@@ -41,7 +41,7 @@ def test_a_short_course_of_noise_leaves_the_house_as_it_was(house):
 @pytest.mark.parametrize("shape", raw_noise.SMUGGLED)
 def test_a_request_inside_of_a_request_is_not_answered(house, shape):
     for port in house.ports:
-        answers = raw_noise.answers_to(raw_noise.Bytes(port, [raw_noise.SMUGGLED[shape]]))
+        answers = raw_noise.answers_to(raw_noise.Bytes(port, [raw_noise.SMUGGLED[shape]]), seconds=1)
 
         # The inner one would be 401 in the application's words.
         assert len([answer for answer in answers if answer.is_of_the_application]) <= 1
@@ -52,7 +52,7 @@ def test_two_sound_requests_on_one_connection_are_both_answered(house):
     """The control of the test above: it would have been heard."""
     login = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     for port in house.ports:
-        answers = raw_noise.answers_to(raw_noise.Bytes(port, [login + raw_noise.INNER]))
+        answers = raw_noise.answers_to(raw_noise.Bytes(port, [login + raw_noise.INNER]), seconds=5)
 
         assert [answer.status for answer in answers] == [400, 401]
 
