@@ -18,9 +18,9 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from celery.worker.state import active_requests
 from kombu import Connection, Consumer, Queue
+from redis.exceptions import RedisError
 
 from models import heartbeats
-from models.redisclient import REDIS_AWAY
 from worker.app import app
 
 log = structlog.get_logger()
@@ -120,7 +120,7 @@ class Watched(bootsteps.StartStopStep):
         if self._expected:
             return
         self._expected = frozenset(queue.name for queue in tasks.queues)
-        with suppress(*REDIS_AWAY):
+        with suppress(RedisError):
             # Names change only where somebody starts.
             heartbeats.forget_silent_workers()
         worker_shutting_down.connect(self._let_go, weak=False)
@@ -156,7 +156,8 @@ class Watched(bootsteps.StartStopStep):
     def _beat(self) -> None:
         try:
             heartbeats.beat(self._name, sorted(self._expected))
-        except REDIS_AWAY:
+        except RedisError:
+            # Away, full, or a replica: whatever it is, it must not end the watchdog.
             log.warning("heartbeat.untold", worker=self._name)
 
     def _let_go(self, **_: Any) -> None:
