@@ -16,7 +16,7 @@ from tests.hostile.oracle import Noted
 from tests.hostile.socket_noise import BINARY, CLOSE, CONTINUATION, PING, TEXT, Frame, connect, is_hung_up, said
 from tests.hostile.wire import ask
 
-CASES = int(os.environ.get("NOISE_CASES", "400"))
+CASES = int(os.environ.get("NOISE_CASES", "200"))
 SEED = int(os.environ.get("NOISE_SEED", "1"))
 PROTOCOL_ERROR = (1002).to_bytes(2, "big")
 
