@@ -15,6 +15,7 @@ import psutil
 import psycopg
 import pytest
 
+from models import rediskeys
 from models.clock import now, to_iso
 from models.tokens import issue_access_token
 from models.user import Role
@@ -200,6 +201,9 @@ def test_a_redis_that_takes_nothing_refuses_buyers_cleanly_and_lets_them_read(sh
         assert int(bought[0].retry_after or 0) >= 1
     assert read.status == 200
     eventually(lambda: shop.buy()[0].status == 202, "buyers are admitted again")
+    with stack.keys() as client:
+        client.delete(*client.scan_iter(rediskeys.WORKER_HEARTBEAT_PATTERN), "none")
+    eventually(lambda: shop.checks()["settleWorker"] == "up", "workers still say that they are alive")
 
 
 def test_without_workers_requests_wait_in_line_at_honest_positions_and_readyz_says_so(shop, stack):
