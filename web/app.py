@@ -27,6 +27,7 @@ from web.desk.home import init_desk
 from web.dialects import init_dialects
 from web.errors import init_errors, refuse_invalid
 from web.forwarded import init_forwarded
+from web.fresh import init_fresh
 from web.guard import init_guard
 from web.headers import init_headers
 from web.ids import AnyIdConverter, IdConverter
@@ -98,6 +99,7 @@ def create_app() -> OpenAPI:
     init_trail(app)
     init_headers(app)
     init_guard(app)
+    init_fresh(app)
     init_pages(app)
     init_desk(app)
     init_patience(app)

@@ -4,8 +4,11 @@
 units, and with the same question whether the token is good, whether it is too often and what is behind the request.
 """
 
+import time
+
 from flask import Flask, g, request
 
+from models import metrics
 from models.addresses import parse_address
 from models.clock import now
 from models.errors import ForbiddenError
@@ -64,7 +67,9 @@ def pass_gate(
         limits=() if is_exempt else purchase_limits(),
         questions=() if is_trusted else questions_about(attempt, standing_copy().current().passes),
     )
+    began = time.perf_counter()
     answer = ask(sale_id, who.user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks)
+    seconds = time.perf_counter() - began
     for finding in answer.findings:
         if finding.is_new:
             recorder().keep(_record(attempt, finding))
@@ -72,6 +77,8 @@ def pass_gate(
         admission = answer.admission()
     except GivenBackError as error:
         raise TokenRevokedError from error
+    if not admission.replayed:
+        metrics.admitted(seconds)
     note_left(admission.left)
     return admission
 

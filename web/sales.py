@@ -10,6 +10,7 @@ from models.sale_queries import SaleFilter, get_sale, list_sales, live_sales
 from web.audits import audit_of
 from web.auth import admin_required, current_user, optional_user, public
 from web.envelope import ok
+from web.fresh import kept_fresh
 from web.openapi import api_blueprint, refusal
 from web.sale_json import audit_json, sale_json
 from web.schemas import Envelope, PageEnvelope
@@ -48,12 +49,14 @@ def list_all(query: SaleListQuery) -> Response:
 
 @blueprint.get("/live", summary="What can be bought now, featured first", responses={200: Envelope[list[SaleView]]})
 @public
+@kept_fresh
 def list_live() -> Response:
     return ok([sale_json(sale) for sale in live_sales()], "Live flash sales retrieved successfully")
 
 
 @blueprint.get("/<id:sale_id>", summary="One sale", responses=ONE)
 @public
+@kept_fresh
 def show(path: SalePath) -> Response:
     return _sale(path.sale_id, "Flash sale retrieved successfully")
 
