@@ -19,8 +19,8 @@ GROWTH_SHARE_MAX = 0.10
 # Growth below this is nothing, whatever its share: a pool that fills up after the warm-up is no leak.
 FLOORS = {MEMORY: 8.0, FILES: 32.0, THREADS: 16.0, CONNECTIONS: 32.0}
 # A session of PostgreSQL keeps the catalogue and the plans of what it was asked, so this is room for caches that fill.
-# It is an estimate: in two minutes thirteen sessions grew by 11 MiB together, and had not stopped. A run of half an hour
-# has to show that they do; lower this to what it shows.
+# It is an estimate: in two minutes thirteen sessions grew by 11 MiB together, and had not stopped. A run of half an
+# hour has to show that they do; lower this to what it shows.
 POSTGRES_MEMORY_FLOOR = 64.0
 # Shown and not judged: a session of PostgreSQL keeps open what it has touched, up to max_files_per_process.
 NOT_JUDGED = {("postgres", FILES)}
