@@ -4,7 +4,8 @@
 -- ARGV 1 revision  2 settled through  3 snapshot (JSON)  4 most events kept  5 pace sample or ''
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
 --      10 lifetime in s of a sale that is over, or '' for one that is not
---      11… the stray tickets, then the view's fields and values
+--      11 the last ticket that the caller has read in the mailbox, or 0
+--      12… the stray tickets, then the view's fields and values
 
 local revision, settled = tonumber(ARGV[1]), tonumber(ARGV[2])
 local strays = tonumber(ARGV[8])
@@ -45,10 +46,10 @@ end
 
 -- Strays: admitted under a ticket that was settled under another nonce. They line up anew, and are never dropped.
 for i = 1, strays do
-  local id = '0-' .. ARGV[10 + i]
+  local id = '0-' .. ARGV[11 + i]
   local found = redis.call('XRANGE', KEYS[2], id, id)
   if found[1] then
-    local entry, original, key, user, kind, quantity = {}, ARGV[10 + i], nil, nil, nil, nil
+    local entry, original, key, user, kind, quantity = {}, ARGV[11 + i], nil, nil, nil, nil
     local fields = found[1][2]
     for j = 1, #fields, 2 do
       local name, value = fields[j], fields[j + 1]
@@ -72,7 +73,8 @@ for i = 1, strays do
 end
 
 if has_line then
-  redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', settled + 1))
+  -- Only what was read: a Redis that came back from the past admits under used tickets until it hears of the floor.
+  redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', math.min(settled, tonumber(ARGV[11])) + 1))
 end
 
 local known = redis.call('HGET', KEYS[1], 'revision')
@@ -80,7 +82,7 @@ known = known and #known < 16 and string.find(known, '^%d+$') and tonumber(known
 local newer = not known or known < revision
 if newer then
   local view = {}
-  for i = 11 + strays, #ARGV do view[#view + 1] = ARGV[i] end
+  for i = 12 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
     local pace = tonumber(redis.call('HGET', KEYS[1], 'pace') or nil)

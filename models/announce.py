@@ -40,10 +40,12 @@ def announce(
     *,
     strays: Sequence[Request] = (),
     pace_per_second: float | None = None,
+    read_through: int = 0,
 ) -> bool:
     """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
 
-    `strays` are mailbox entries that must line up anew. True if this was news to the view.
+    `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last ticket
+    that the caller has read. True if this was news to the view.
     """
     known = settings()
     sale_id = sale.sale_id
@@ -70,6 +72,7 @@ def announce(
                 len(strays),
                 known.idempotency_hours * 3600,
                 KEPT_SECONDS if sale.is_over else "",
+                read_through,
                 *(stray.ticket for stray in strays),
                 *view,
             ],

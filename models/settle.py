@@ -127,7 +127,13 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
         metrics.settled(outcomes, seconds)
     if waiting:
         pace = len(fresh) / seconds if fresh else None
-        announce(snapshot, [*told, *outcomes], strays=strays, pace_per_second=pace)
+        announce(
+            snapshot,
+            [*told, *outcomes],
+            strays=strays,
+            pace_per_second=pace,
+            read_through=waiting[-1].ticket,
+        )
     confirmed = next((outcome.ticket for outcome in outcomes if outcome.status == Status.CONFIRMED), None)
     if confirmed is not None:
         refresh_first_page(sale_id, confirmed)

@@ -80,6 +80,22 @@ def test_a_ticket_that_redis_gives_out_twice_lines_up_anew(make_sale):
     assert admit(sale.id, 9, Kind.PURCHASE, 1, idempotency_key="key").ticket == 4
 
 
+def test_a_ticket_given_out_twice_is_not_trimmed_by_a_telling_that_did_not_read_it(make_sale):
+    sale = make_sale()
+    for user_id in (1, 2, 3):
+        admit(sale.id, user_id, Kind.PURCHASE, 1)
+    settle_turn(sale.id)
+    box = rediskeys.mailbox(sale.id)
+    redis_client().delete(box, rediskeys.view(sale.id))
+    redis_client().xadd(box, {"u": 9, "k": "p", "q": 1, "n": "other", "t": 4102444800000}, id="0-2")
+
+    assert rebuild_view(sale.id)
+    settle_turn(sale.id)
+
+    last = rows(sale.id)[-1]
+    assert (last.ticket, last.user_id, last.status, last.original_ticket) == (4, 9, "confirmed", 2)
+
+
 def test_what_a_crash_left_behind_after_the_commit_is_told_again_and_never_decided_again(make_sale, sale_row, waiting):
     sale = make_sale()
     admit(sale.id, 1, Kind.PURCHASE, 1)
