@@ -44,8 +44,8 @@ def announce(
 ) -> bool:
     """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
 
-    `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last ticket
-    that the caller has read. True if this was news to the view.
+    `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last
+    ticket that the caller has read. True if this was news to the view.
     """
     known = settings()
     sale_id = sale.sale_id

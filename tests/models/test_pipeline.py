@@ -3,7 +3,7 @@
 import pytest
 
 from models import mailbox, rediskeys
-from models.announce import KEPT_SECONDS
+from models.announce import KEPT_SECONDS, rebuild_view
 from models.database import transaction
 from models.errors import ConflictError, NotFoundError
 from models.gate import KeyReusedError, admit
