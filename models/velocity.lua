@@ -16,9 +16,9 @@ local function judge(n, first_key, first_arg, now_ms)
     local seen = KEYS[first_key + i - 1]
     local signal = {member = ARGV[at], window = tonumber(ARGV[at + 1]), kept = tonumber(ARGV[at + 4]), verdict = 0}
     local flag_at, refuse_at = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-    redis.pcall('ZREMRANGEBYSCORE', seen, '-inf', now_ms - signal.window)
-    signal.known = redis.call('ZSCORE', seen, signal.member)
-    signal.count = redis.call('ZCARD', seen)
+    local since = now_ms - signal.window
+    signal.known = tonumber(redis.call('ZSCORE', seen, signal.member) or 0) > since
+    signal.count = redis.call('ZCOUNT', seen, string.format('(%.0f', since), '+inf')
     if not signal.known then signal.count = signal.count + 1 end
     if refuse_at > 0 and signal.count >= refuse_at and not signal.known then
       signal.verdict, refused, well = 2, true, false
@@ -33,8 +33,11 @@ local function judge(n, first_key, first_arg, now_ms)
     local signal, seen = signals[i], KEYS[first_key + i - 1]
     -- A bound on memory: beyond it everybody who is new counts as one more, and is not remembered.
     if not refused and (signal.known or signal.count <= signal.kept) then
-      redis.pcall('ZADD', seen, now_ms, signal.member)
-      redis.pcall('PEXPIRE', seen, signal.window)
+      -- The first write, and not a pcall: a Redis without memory refuses it, and with it the request. After a write
+      -- that needs none, such as the next, it would let the script go on.
+      redis.call('ZADD', seen, now_ms, signal.member)
+      redis.call('ZREMRANGEBYSCORE', seen, '-inf', now_ms - signal.window)
+      redis.call('PEXPIRE', seen, signal.window)
     end
     if not well then
       local is_first = signal.verdict > 0

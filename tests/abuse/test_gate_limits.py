@@ -175,3 +175,20 @@ def test_the_answer_says_what_is_left(client, make_sale, make_user, auth, change
     assert answers[0].headers["RateLimit-Policy"] == '"2-in-60";q=2;w=60'
     assert answers[2].json["code"] == "RATE_LIMITED"
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
+
+
+def test_a_redis_without_memory_admits_nobody(client, make_sale, make_user, auth, waiting, store):
+    """Though what is counted of whoever asks is written before, and a script that has begun to write may go on."""
+    sale, header = make_sale(), auth(make_user())
+    path = f"/api/flash-sales/{sale.id}/purchases"
+    assert client.post(path, json={}, headers=header).status_code == 202
+    redis_client().config_set("maxmemory", 1)
+    try:
+        answers = [client.post(path, json={}, headers=auth(make_user())) for _ in range(3)]
+        answers.append(client.post(path, json={}, headers=header))
+    finally:
+        redis_client().config_set("maxmemory", 0)
+
+    assert {(answer.status_code, answer.json["code"]) for answer in answers} == {(503, "UNAVAILABLE")}
+    assert waiting(sale.id) == 1
+    assert client.post(path, json={}, headers=header).status_code == 202
