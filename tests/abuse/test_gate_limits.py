@@ -177,7 +177,7 @@ def test_the_answer_says_what_is_left(client, make_sale, make_user, auth, change
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
 
 
-def test_a_redis_without_memory_admits_nobody(client, make_sale, make_user, auth, waiting, store):
+def test_a_redis_without_memory_admits_nobody(client, make_sale, make_user, auth, waiting):
     """Though what is counted of whoever asks is written before, and a script that has begun to write may go on."""
     sale, header = make_sale(), auth(make_user())
     path = f"/api/flash-sales/{sale.id}/purchases"
