@@ -49,6 +49,7 @@ __all__ = [
     "public",
     "redeem_ticket",
     "require_admin",
+    "welcome_user",
 ]
 
 log = structlog.get_logger()
@@ -181,6 +182,17 @@ def optional_user() -> Identity | None:
     """
     found = _read_caller()
     return found if isinstance(found, Identity) else None
+
+
+def welcome_user() -> Identity | None:
+    """Whoever asks, if their token is sound and was not given back: for what a public page shows to them alone."""
+    user = optional_user()
+    try:
+        if user is not None:
+            _refuse_revoked(user)
+    except TokenRevokedError:
+        return None
+    return user
 
 
 def identity_of_token(token: str, *, refresh: bool = False) -> Identity:

@@ -5,7 +5,10 @@ import re
 import pytest
 
 from models.accounts import create_account
-from models.revocations import revoke
+from models.gate import admit
+from models.purchase import Kind
+from models.revocations import revoke, tell_generation
+from models.settle import settle_turn
 from models.tokens import issue_access_token
 from models.user import Role
 from web import cookies
@@ -265,3 +268,17 @@ def test_pages_hold_neither_scripts_nor_styles_of_their_own(client, make_sale):
         assert not re.search(r"\sstyle=|<style|\son[a-z]+=|javascript:", page), path
         for attributes, body in re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL):
             assert 'type="application/json"' in attributes or not body.strip(), path
+
+
+def test_a_sale_shows_its_buyer_what_they_bought_and_nobody_who_was_shut_out(browser, kim, make_sale):
+    sale = make_sale()
+    ticket = admit(sale.id, kim.id, Kind.PURCHASE, 1).ticket
+    settle_turn(sale.id)
+    bought = f'"purchaseId":"{sale.id}-{ticket}"'
+    assert bought in browser.get(f"/sales/{sale.id}", headers=HTML).text
+
+    tell_generation(kim.id, 1)
+
+    page = browser.get(f"/sales/{sale.id}", headers=HTML)
+    assert page.status_code == 200
+    assert bought not in page.text

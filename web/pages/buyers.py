@@ -12,7 +12,7 @@ from models.purchases import purchases_of
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_queries import SaleFilter, TimeStatus, get_sale, list_sales, titles_of
-from web.auth import current_user, login_required, optional_user, public
+from web.auth import current_user, login_required, public, welcome_user
 from web.cursors import encode_cursor
 from web.purchase_json import purchase_json
 from web.purchases import CURSOR, message_of, place_of, read_cursor
@@ -59,7 +59,7 @@ def sale(sale_id: int) -> str:
     """Raises SaleNotFoundError."""
     # The sale first: whatever happens to the buyer's purchases after its `seq` is told over the socket.
     found = get_sale(sale_id)
-    user = optional_user()
+    user = welcome_user()
     own = purchases_of(user.user_id, OWN_SHOWN_MAX, sale_id=sale_id) if user else []
     return render_template(
         "sale.html",
