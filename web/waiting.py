@@ -26,6 +26,7 @@ NEXT_LOOK_SECONDS = 2.0
 # of one sale: whoever asks a moment after the outcome came finds it here.
 INTEREST_SECONDS = 3.0
 REMEMBERED_MAX = 5_000
+SALES_REMEMBERED_MAX = 200
 
 
 class _Wait:
@@ -64,11 +65,23 @@ class Waiters:
 
     def heard_of(self, sale_id: int, ticket: int, user_id: int) -> PurchaseRecord | None:
         """The outcome of this user's ticket, if the news of the last moments had it. Asking is a sign of interest."""
+        moment = time.monotonic()
         with self._lock:
-            recent = self._recent.setdefault(sale_id, _Recent())
-            recent.asked_at = time.monotonic()
+            recent = self._recent.get(sale_id)
+            if recent is None:
+                self._make_room(moment)
+                recent = self._recent[sale_id] = _Recent()
+            recent.asked_at = moment
             record = recent.outcomes.get(ticket)
         return record if record is not None and record.user_id == user_id else None
+
+    def _make_room(self, moment: float) -> None:
+        """Anybody can ask about sales that nobody has news of."""
+        if len(self._recent) < SALES_REMEMBERED_MAX:
+            return
+        for sale_id, recent in list(self._recent.items()):
+            if moment - recent.asked_at > INTEREST_SECONDS or len(self._recent) >= SALES_REMEMBERED_MAX:
+                del self._recent[sale_id]
 
     def wait(
         self, sale_id: int, ticket: int, user_id: int, seconds: float, look: Callable[[], PurchaseRecord]

@@ -15,7 +15,7 @@ from models.record import PurchaseRecord
 from models.settle import settle_turn
 from web import waiting
 from web.news import news
-from web.waiting import INTEREST_SECONDS, REMEMBERED_MAX, waiters
+from web.waiting import INTEREST_SECONDS, REMEMBERED_MAX, SALES_REMEMBERED_MAX, waiters
 
 PATIENCE_SECONDS = 20
 
@@ -163,3 +163,12 @@ def test_after_an_interruption_nothing_is_remembered(store):
     these.missed()
 
     assert these.heard_of(7, 1, 1) is None
+
+
+def test_only_so_many_sales_are_remembered_whatever_is_asked_for(store):
+    these = waiting.Waiters(1)
+    for sale_id in range(1, 3 * SALES_REMEMBERED_MAX):
+        these.heard_of(sale_id, 1, 1)
+        assert len(these._recent) <= SALES_REMEMBERED_MAX
+
+    assert 3 * SALES_REMEMBERED_MAX - 1 in these._recent, "the latest is there"
