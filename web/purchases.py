@@ -1,5 +1,6 @@
 """Buying: a request goes in through the gate, and its outcome is waited for, asked for, or listed."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -133,11 +134,12 @@ def ask_for(
 
     Raises what the guard and the gate refuse.
     """
+    began = time.monotonic()
     admission = pass_gate(sale_id, kind, quantity, idempotency_key=idempotency_key(), group_key=group_key)
     user_id = current_user().user_id
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
-    record = wait_for_outcome(admission, user_id, wait_seconds) if wait_seconds else None
+    record = wait_for_outcome(admission, user_id, wait_seconds, began) if wait_seconds else None
     return record or _queued(admission, user_id, kind, quantity)
 
 
@@ -146,15 +148,18 @@ def answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
     return final_answer(record, waited_seconds) if record.is_settled else _accepted(record)
 
 
-def wait_for_outcome(admission: Admission, user_id: int, seconds: float) -> PurchaseRecord | None:
-    """The outcome of an admitted request, or None if it did not come in time or waiting was declined."""
+def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: float) -> PurchaseRecord | None:
+    """The outcome of an admitted request, or None if it did not come in time or waiting was declined.
+
+    `since` is when the gate was asked, by the monotonic clock.
+    """
 
     def look() -> PurchaseRecord:
         return find_purchase(admission.sale_id, admission.ticket, viewer_id=user_id)
 
     if admission.replayed and (record := look()).is_settled:
         return record
-    return waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look)
+    return waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look, since=since)
 
 
 def final_answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:

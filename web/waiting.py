@@ -41,14 +41,15 @@ class _Recent:
 
     def __init__(self) -> None:
         self.asked_at = time.monotonic()
-        self.outcomes: dict[int, PurchaseRecord] = {}
+        self.outcomes: dict[int, tuple[PurchaseRecord, float]] = {}
 
     def remember(self, outcomes: list[PurchaseRecord]) -> None:
+        moment = time.monotonic()
         for outcome in outcomes:
             # What a ticket given out twice, or a duplicate, comes to is PostgreSQL's to say.
             if outcome.original_ticket is None and outcome.duplicate_of is None:
                 self.outcomes.pop(outcome.ticket, None)
-                self.outcomes[outcome.ticket] = outcome
+                self.outcomes[outcome.ticket] = outcome, moment
         for ticket in list(itertools.islice(self.outcomes, max(0, len(self.outcomes) - REMEMBERED_MAX))):
             del self.outcomes[ticket]
 
@@ -63,8 +64,12 @@ class Waiters:
         self._recent: dict[int, _Recent] = {}
         self._leaving = False
 
-    def heard_of(self, sale_id: int, ticket: int, user_id: int) -> PurchaseRecord | None:
-        """The outcome of this user's ticket, if the news of the last moments had it. Asking is a sign of interest."""
+    def heard_of(self, sale_id: int, ticket: int, user_id: int, since: float = 0) -> PurchaseRecord | None:
+        """The outcome of this user's ticket, if the news of the last moments had it. Asking is a sign of interest.
+
+        `since` is the moment, by the monotonic clock, before which no news can be about this request: a Redis that came
+        back from the past gives the same ticket to another one.
+        """
         moment = time.monotonic()
         with self._lock:
             recent = self._recent.get(sale_id)
@@ -72,8 +77,8 @@ class Waiters:
                 self._make_room(moment)
                 recent = self._recent[sale_id] = _Recent()
             recent.asked_at = moment
-            record = recent.outcomes.get(ticket)
-        return record if record is not None and record.user_id == user_id else None
+            record, heard_at = recent.outcomes.get(ticket, (None, 0.0))
+        return record if record is not None and record.user_id == user_id and heard_at >= since else None
 
     def _make_room(self, moment: float) -> None:
         """Anybody can ask about sales that nobody has news of."""
@@ -84,18 +89,26 @@ class Waiters:
                 del self._recent[sale_id]
 
     def wait(
-        self, sale_id: int, ticket: int, user_id: int, seconds: float, look: Callable[[], PurchaseRecord]
+        self,
+        sale_id: int,
+        ticket: int,
+        user_id: int,
+        seconds: float,
+        look: Callable[[], PurchaseRecord],
+        *,
+        since: float = 0,
     ) -> PurchaseRecord | None:
         """The settled purchase, or None if it did not settle in time or no place to wait was free.
 
-        `look` reads the purchase as it stands; it is asked now and then, in case the news were missed.
+        `look` reads the purchase as it stands; it is asked now and then, in case the news were missed. `since`: see
+        `heard_of`.
         """
         if seconds <= 0 or not self._places.acquire(blocking=False):
             return None
         wait = _Wait(user_id)
         self._register(sale_id, ticket, wait)
         try:
-            if (heard := self.heard_of(sale_id, ticket, user_id)) is not None:
+            if (heard := self.heard_of(sale_id, ticket, user_id, since)) is not None:
                 return heard
             return self._wait(wait, time.monotonic() + seconds, look)
         finally:

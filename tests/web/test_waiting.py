@@ -172,3 +172,16 @@ def test_only_so_many_sales_are_remembered_whatever_is_asked_for(store):
         assert len(these._recent) <= SALES_REMEMBERED_MAX
 
     assert 3 * SALES_REMEMBERED_MAX - 1 in these._recent, "the latest is there"
+
+
+def test_what_was_heard_before_the_gate_was_asked_is_about_another_request(make_sale, make_user, client, auth):
+    """A Redis that came back from the past gives a ticket out twice, here to the same buyer."""
+    sale, ann = make_sale(), make_user()
+    waiters().heard_of(sale.id, 1, ann.id)
+    waiters()._recent[sale.id].remember([PurchaseRecord(sale.id, 1, ann.id, "purchase", 1, "confirmed")])
+    path, header = f"/api/flash-sales/{sale.id}/purchases", auth(ann) | {"Prefer": "wait=0.3"}
+
+    answer = client.post(path, json={}, headers=header)
+
+    assert (answer.status_code, answer.json["data"]["ticket"]) == (202, 1)
+    assert waiters().heard_of(sale.id, 1, ann.id) is not None, "or nothing was remembered"
