@@ -14,8 +14,8 @@ end
 -- How long until one more fits: the window before weighs less with every moment, and then this one begins to.
 local function wait_of(amount, window_ms, start, before, count, now_ms)
   local room = amount - 1 - count
-  if room >= 0 then return start + math.floor(window_ms * (1 - (room + 1) / before)) + 1 - now_ms end
-  return start + window_ms + math.floor(window_ms * (1 - amount / count)) + 1 - now_ms
+  if room >= 0 then return start + math.floor(window_ms * (before - room - 1) / before) + 1 - now_ms end
+  return start + window_ms + math.floor(window_ms * (count - amount) / count) + 1 - now_ms
 end
 
 -- Counts one request against every limit, or against none. KEYS[first_key …] one a limit; ARGV[first_arg …] amount and
