@@ -179,10 +179,11 @@ def test_no_log_of_a_shop_holds_a_secret(store, make_sale, tmp_path, monkeypatch
     logs = logs_of(tmp_path)
 
     assert found_in(logs, caller.secrets | own) == []
-    # The logs are those of what was done: every request that was answered stands in one of them.
+    # The logs are those of what was done: every request that was answered stands in one of them, at INFO all but what
+    # the gate answered.
     everything = "".join(logs.values())
     answered = [each for each in caller.request_ids if each in everything]
-    assert len(answered) > 0.9 * len(caller.request_ids) > 30
+    assert len(answered) > (0.9 if level == "DEBUG" else 0.6) * len(caller.request_ids) > 20
     assert "dependency.away" in everything
     assert len(logs) >= 5
 
