@@ -17,11 +17,12 @@ FIGURES = ROOT / "docs" / "reliability" / "fuzz.json"
 BEGIN, END = "<!-- fuzz:begin -->", "<!-- fuzz:end -->"
 COMPLAINTS_SHOWN_MAX = 20
 WRONG_IS = (
-    "Wrong is a 5xx that is no 503 with `Retry-After`, but for the HTTP servers' own 501 and 505 to bytes that never",
-    "become a request (RFC 9110, sections 15.6.2 and 15.6.6); an error of `/api` that is not in the envelope; a traceback,",
-    "a path or a library's name in a body; no answer; a process that died, or grew by more than a quarter and 64 MiB; an",
-    "audit that disagrees; a line that stands still, a sale that sells no more, a sound buyer without a unit. What is",
-    "sent and who looks at the answers is in `tests/hostile/`; a short course of the same runs with the tests.",
+    "Wrong is a 5xx that is no 503 with `Retry-After`, but for the HTTP servers' own 501 and 505 to bytes that",
+    "never become a request (RFC 9110, sections 15.6.2 and 15.6.6); an error of `/api` that is not in the envelope;",
+    "a traceback, a path or a library's name in a body; no answer; a process that died, or grew by more than a",
+    "quarter and 64 MiB; an audit that disagrees; a line that stands still, a sale that sells no more, a sound",
+    "buyer without a unit. What is sent and who looks at the answers is in `tests/hostile/`; a short course of the",
+    "same runs with the tests.",
 )
 
 
