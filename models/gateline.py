@@ -5,6 +5,9 @@ again anyway: docs/decisions/0018-the-short-way-through-the-door.md has the figu
 """
 
 import hashlib
+import socket
+import ssl
+import struct
 import threading
 import time
 from collections import deque
@@ -19,6 +22,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 from models.errors import UnavailableError
 from models.once import once
 from models.redisclient import gate_client
+from models.runtime import on_gevent
 from models.settings import settings
 
 log = structlog.get_logger()
@@ -72,11 +76,15 @@ class GateLines:
                 connection, idle_since = self._idle.pop()
             except IndexError:
                 break
-            if time.monotonic() - idle_since < TRUSTED_SECONDS or _is_open(connection):
+            if time.monotonic() - idle_since < TRUSTED_SECONDS:
+                return connection
+            if _is_open(connection):
+                _wait_in_kernel(connection)
                 return connection
             connection.disconnect()
         made: Connection = self._make()
         made.connect()
+        _wait_in_kernel(made)
         return made
 
     def _give_back(self, connection: Connection) -> None:
@@ -93,6 +101,22 @@ def _is_open(connection: Connection) -> bool:
         return not connection.can_read(timeout=0)
     except RedisConnectionError:
         return False
+
+
+def _wait_in_kernel(connection: Connection) -> None:
+    """Have the kernel bound the waits of this connection's socket.
+
+    Python's own timeouts put a poll, and one more turn of the interpreter's lock, before every send and every receive.
+    A wait that the kernel ends is a connection error to redis-py. gevent waits in its own way, and so does TLS.
+    """
+    sock = connection._get_socket()  # noqa: SLF001 - redis-py has no other way to it
+    if on_gevent() or isinstance(sock, ssl.SSLSocket):
+        return
+    seconds = settings().redis_timeout_seconds
+    bound = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+    sock.settimeout(None)
 
 
 @once
