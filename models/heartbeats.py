@@ -4,8 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import structlog
+from redis.exceptions import ResponseError
+
 from models import rediskeys
 from models.redisclient import read_count, redis_client
+
+log = structlog.get_logger()
 
 # A worker that was silent for so long is forgotten: it was renamed, or its machine is gone.
 FORGOTTEN_MS = 3_600_000
@@ -21,8 +26,21 @@ class WorkerSeen:
 
 
 def beat(name: str, queues: Sequence[str]) -> None:
-    """Say that this worker is alive. Raises redis errors where Redis is away."""
-    said = ",".join(queues)
+    """Say that this worker is alive. Raises redis errors where Redis is away.
+
+    Where somebody left something else in the place of the workers, it is thrown away: it would silence them all.
+    """
+    try:
+        _beat(name, ",".join(queues))
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        log.warning("heartbeat.spoilt", worker=name)
+        redis_client().delete(rediskeys.WORKERS)
+        _beat(name, ",".join(queues))
+
+
+def _beat(name: str, said: str) -> None:
     at_ms = redis_now_ms()
     pipeline = redis_client().pipeline(transaction=False)
     pipeline.set(rediskeys.worker_heartbeat(name), said, ex=rediskeys.WORKER_HEARTBEAT_SECONDS)

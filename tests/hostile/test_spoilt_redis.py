@@ -7,7 +7,7 @@ import threading
 import pytest
 from redis.exceptions import ResponseError
 
-from models import rediskeys
+from models import heartbeats, rediskeys
 from models.announce import announce
 from models.audit import audit_sale
 from models.database import transaction
@@ -239,3 +239,18 @@ def test_news_that_are_none_do_not_end_the_reader(make_sale):
     buy(sale.id)
 
     assert heard.wait(10)
+
+
+@pytest.mark.parametrize("left", ["string", "list", "stream"])
+def test_what_somebody_left_in_the_place_of_the_workers_silences_none_of_them(store, left):
+    client = redis_client()
+    {
+        "string": lambda: client.set(rediskeys.WORKERS, "x"),
+        "list": lambda: client.lpush(rediskeys.WORKERS, "x"),
+        "stream": lambda: client.xadd(rediskeys.WORKERS, {"a": "b"}),
+    }[left]()
+
+    heartbeats.beat("settle@x", ["settlements"])
+
+    seen, _ = heartbeats.read_workers()
+    assert [(worker.name, worker.queues) for worker in seen] == [("settle@x", ("settlements",))]
