@@ -15,7 +15,7 @@ from flask.wrappers import Response
 
 from models.clock import now, to_iso
 from models.once import once
-from web.auth import SAFE_METHODS
+from web.auth import SAFE_METHODS, Access, access_of, asks_gate
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -24,6 +24,8 @@ RENEW_SECONDS = 0.4
 KEPT_SECONDS = 0.9
 ANSWERS_MAX = 256
 OK = 200
+CREATED = 201
+REFUSED_FROM = 400
 SERVER_TIME = b'"serverTime":"'
 
 
@@ -109,11 +111,21 @@ def _hand_out() -> Response | None:
 
 def _keep(response: Response) -> Response:
     if request.method not in SAFE_METHODS:
-        answers().forget()
+        if _changed_something(response.status_code):
+            answers().forget()
     elif "read_fresh" in g and response.status_code == OK:
         read_at, changes = g.read_fresh
         answers().keep(request.path, response.get_data(), read_at, changes)
     return response
+
+
+def _changed_something(status: int) -> bool:
+    """Whether a sale may be another one now. What is refused or only lines up changes none, and neither do sign-ups and
+    log-ins: a crowd that does all of that would otherwise have every look at a sale read anew."""
+    endpoint = request.endpoint or ""
+    if status >= REFUSED_FROM or access_of(endpoint) is Access.PUBLIC:
+        return False
+    return status == CREATED or not asks_gate(endpoint)
 
 
 def _is_kept_fresh() -> bool:

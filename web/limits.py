@@ -220,10 +220,10 @@ def _name_the_policy(response: Response) -> Response:
     What is left of other routes' limits would cost another trip to Redis on every request: it is told only on a 429.
     """
     if asks_gate(request.endpoint or ""):
-        left = g.get("purchases_left")
-        if left is not None:
+        if not _is_exempt():
             response.headers["RateLimit-Policy"], names = _policy_of(purchase_limits())
-            if len(names) == 1:
+            left = g.get("purchases_left")
+            if left is not None and len(names) == 1:
                 # Of several, the gate does not say which is the tightest.
                 response.headers["RateLimit"] = f'"{names[0]}";r={left}'
         return response

@@ -56,4 +56,7 @@ def _end(response: Response) -> Response:
 
 
 def _is_quiet(route: str | None, status: int) -> bool:
-    return route in QUIET_ROUTES or (status in GATE_STATUSES and asks_gate(request.endpoint or ""))
+    """A client that names its request wants to find it again."""
+    if route in QUIET_ROUTES:
+        return True
+    return status in GATE_STATUSES and HEADER not in request.headers and asks_gate(request.endpoint or "")

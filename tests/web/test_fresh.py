@@ -176,3 +176,21 @@ def test_many_at_once_are_handed_whole_answers(app, make_sale):
         thread.join()
 
     assert wrong == []
+
+
+def test_a_crowd_that_lines_up_or_is_refused_empties_nothing(client, make_sale, make_user, auth, reads):
+    """And a control: a change does."""
+    sale, header = make_sale(total_stock=1), auth(make_user())
+    path = f"/api/flash-sales/{sale.id}"
+    _sold(client, sale)
+    before = answers().changes
+    assert client.post(f"{path}/purchases", json={}, headers=header).status_code == 202
+    assert client.post(f"{path}/purchases", json={"quantity": 2}, headers=header).status_code == 409
+    assert client.post(f"{path}/purchases", json={}).status_code == 401
+    assert client.post("/api/auth/login", json={"email": "a@b.test", "password": "nothing123"}).status_code == 401
+    assert answers().changes == before
+
+    admin = auth(make_user(role="admin"))
+    assert client.post(f"{path}/pause", headers=admin).status_code == 200
+
+    assert answers().changes == before + 1
