@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import psycopg
 
@@ -18,10 +19,8 @@ from bench.result import Benchmark, Result, Row, Table
 from bench.sizes import size
 from bench.stack import Stack, measured_stack, started, wait_until_it_answers
 from models.clock import now, to_iso
-from models.tokens import issue_access_token
-from models.user import Role
 from ops.boot import loopback_url
-from ops.buyers import demo_admin_id, make_buyers
+from ops.buyers import demo_admin_token, make_buyers
 from ops.demo import FLASH_PRICE, PRICE
 from ops.errors import OpsError
 from ops.ports import LOOPBACK, free_port
@@ -32,6 +31,7 @@ WAIT_SECONDS = 5
 LOOKS_MAX = 10
 # One buyer at a time: what follows an outcome (trimming, the news) is over before the next one comes.
 PAUSE_SECONDS = 0.01
+ADMIN_TOKEN_LIFETIME = timedelta(minutes=15)
 
 # Buys one unit, or does what it is compared with, and returns the seconds that it took.
 Way = Callable[[], float]
@@ -104,7 +104,7 @@ class _Shop:
 
     def __init__(self, stack: Stack, web: Client, *, requests: int) -> None:
         with psycopg.connect(stack.settings.psycopg_url, autocommit=True) as database:
-            admin = issue_access_token(demo_admin_id(database), Role.ADMIN)
+            admin = demo_admin_token(database, ADMIN_TOKEN_LIFETIME)
             self._tokens = iter([buyer.token for buyer in make_buyers(database, requests)])
         bearer = {"Authorization": f"Bearer {admin}"}
         product = web.ask("POST", "/api/products", {"name": "Bench", "price": str(PRICE)}, expected=201, **bearer)

@@ -38,7 +38,7 @@ RESERVE_IDS = """
 """
 COPY_USERS = "COPY users (id, name, email) FROM STDIN"
 # The operator of a demo; there is none anywhere else.
-DEMO_ADMIN = "SELECT id FROM users WHERE email = %s AND role = %s"
+DEMO_ADMIN = "SELECT id, token_generation FROM users WHERE email = %s AND role = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,27 @@ def demo_database(known: Settings) -> Iterator[psycopg.Connection]:
         with psycopg.connect(
             known.psycopg_url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options
         ) as connection:
-            demo_admin_id(connection)
+            _demo_admin(connection)
             yield connection
     except psycopg.Error as why:
         raise OpsError(f"the demo's database does not do it: {' '.join(str(why).split())}") from why
 
 
-def demo_admin_id(connection: psycopg.Connection) -> int:
-    """The demo's admin; raises OpsError where there is none, for then this is somebody's own database."""
+def demo_admin_token(connection: psycopg.Connection, lifetime: timedelta) -> str:
+    """An access token of the demo's admin; raises OpsError where there is none."""
+    user_id, generation = _demo_admin(connection)
+    return issue_access_token(user_id, Role.ADMIN, lifetime, generation=generation)
+
+
+def _demo_admin(connection: psycopg.Connection) -> tuple[int, int]:
+    """The demo's admin and the generation of their tokens, which a new password raises.
+
+    Raises OpsError where there is none, for then this is somebody's own database.
+    """
     row = connection.execute(DEMO_ADMIN, (ADMIN_EMAIL, Role.ADMIN)).fetchone()
     if row is None:
         raise OpsError(f"this is for a demo alone, and the database has no {ADMIN_EMAIL}")
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 def make_buyers(connection: psycopg.Connection, count: int) -> list[Buyer]:

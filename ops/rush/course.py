@@ -12,10 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from models.settings import Settings
-from models.tokens import issue_access_token
-from models.user import Role
 from ops.boot import loopback_url
-from ops.buyers import Buyer, demo_admin_id, demo_database, make_buyers
+from ops.buyers import Buyer, demo_admin_token, demo_database, make_buyers
 from ops.errors import OpsError
 from ops.launch import raise_open_files
 from ops.rush.auditor import Auditor
@@ -73,7 +71,7 @@ class _Course:
         self._console = console
         self._base_url = loopback_url(known.host, known.port)
         with demo_database(known) as database:
-            self._admin_token = issue_access_token(demo_admin_id(database), Role.ADMIN, ADMIN_TOKEN_LIFETIME)
+            self._admin_token = demo_admin_token(database, ADMIN_TOKEN_LIFETIME)
         self._tally = Tally()
         self._own_seconds = 0.0  # of processor time, on the same cores as the shop
 

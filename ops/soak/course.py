@@ -17,10 +17,8 @@ from pathlib import Path
 import psycopg
 
 from models.settings import settings
-from models.tokens import issue_access_token
-from models.user import Role
 from ops.boot import loopback_url
-from ops.buyers import demo_admin_id, demo_database, make_buyers
+from ops.buyers import demo_admin_token, demo_database, make_buyers
 from ops.errors import OpsError
 from ops.launch import raise_open_files
 from ops.processes import MIGRATE, SEED
@@ -114,7 +112,7 @@ async def _run(shop: ThrowawayShop, probe: Probe, seconds: float, say: Callable[
     with demo_database(known) as database:
         buyers = make_buyers(database, BUYERS)
         lifetime = timedelta(seconds=seconds) + timedelta(hours=1)
-        admin_token = issue_access_token(demo_admin_id(database), Role.ADMIN, lifetime)
+        admin_token = demo_admin_token(database, lifetime)
     samples, stop = Samples(), asyncio.Event()
     live_url = f"{loopback_url('127.0.0.1', shop.live_port, scheme='ws')}/ws"
     async with Shop(shop.url, connections=CONNECTIONS) as client:
