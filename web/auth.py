@@ -25,7 +25,7 @@ from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
 
 from models import socket_tickets, tokens
 from models.clock import from_ms
-from models.errors import DomainError, FieldError, ForbiddenError, UnavailableError
+from models.errors import DomainError, ForbiddenError, UnavailableError
 from models.redisclient import REDIS_AWAY
 from models.revocations import is_revoked
 from models.settings import settings
@@ -33,11 +33,11 @@ from models.signing import key_named
 from models.tokens import issue_access_token
 from models.user import Role
 from web.cookies import access_cookie, check_csrf
+from web.unauthorized import TokenExpiredError, TokenMissingError, TokenRevokedError, UnauthorizedError
 
 __all__ = [
     "Access",
     "Identity",
-    "UnauthorizedError",
     "admin_required",
     "current_user",
     "identity_of_refresh_token",
@@ -79,34 +79,6 @@ class Identity:
     @property
     def is_admin(self) -> bool:
         return self.role == Role.ADMIN
-
-
-class UnauthorizedError(DomainError):
-    """Nobody knows who you are: 401 in the one word that old clients look for (reference 004, "Common Errors"), with a
-    code and words that say why."""
-
-    code = "TOKEN_INVALID"
-    message = "Unauthorized"
-    why = "The token is not valid"
-
-    def __init__(self, why: str | None = None) -> None:
-        self.why = why or type(self).why
-        super().__init__(fields=[FieldError("Authorization", self.why)])
-
-
-class TokenMissingError(UnauthorizedError):
-    code = "TOKEN_MISSING"
-    why = "Send an access token: Authorization: Bearer <token>"
-
-
-class TokenExpiredError(UnauthorizedError):
-    code = "TOKEN_EXPIRED"
-    why = "The token has expired"
-
-
-class TokenRevokedError(UnauthorizedError):
-    code = "TOKEN_REVOKED"
-    why = "The token was revoked"
 
 
 def public(view: View) -> View:

@@ -23,8 +23,8 @@ from models.errors import (
     UnavailableError,
 )
 from models.redisclient import REDIS_AWAY
-from web.auth import UnauthorizedError
 from web.envelope import fail
+from web.unauthorized import UnauthorizedError
 
 log = structlog.get_logger()
 

@@ -18,10 +18,11 @@ from models.ip_ranges import Action
 from models.purchase import Kind
 from models.settings import settings
 from models.velocity import Attempt, Finding, questions_about
-from web.auth import TokenRevokedError, current_user
+from web.auth import current_user
 from web.limits import client_address, note_left, purchase_limits
 from web.recorder import recorder
 from web.standing import standing_copy
+from web.unauthorized import TokenRevokedError
 
 # Asked by machines that decide whether this process lives, not by customers.
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz"})

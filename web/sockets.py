@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.addresses import parse_address
 from models.errors import DomainError
-from web.auth import UnauthorizedError, identity_of_token, redeem_ticket
+from web.auth import identity_of_token, redeem_ticket
 from web.fields import read_any_id
 from web.hub import hub
 from web.joining import join_sale
@@ -24,6 +24,7 @@ from web.limits import client_address
 from web.listener import JOINED_MAX, SocketListener, frame
 from web.rounds import rounds
 from web.socket_bounds import bound, init_socket_bounds
+from web.unauthorized import UnauthorizedError
 
 log = structlog.get_logger()
 

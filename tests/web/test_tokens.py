@@ -11,7 +11,8 @@ from models.redisclient import redis_client
 from models.settings import settings
 from models.tokens import LEEWAY_SECONDS, issue_refresh_token
 from models.user import User
-from web.auth import UnauthorizedError, issue_access_token, redeem_ticket
+from web.auth import issue_access_token, redeem_ticket
+from web.unauthorized import UnauthorizedError
 
 PASSWORD = "customer123"
 

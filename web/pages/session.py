@@ -14,7 +14,7 @@ from models.revocations import revoke
 from models.user import User
 from web import cookies
 from web.accounts import user_of
-from web.auth import Identity, UnauthorizedError, identity_of_token, optional_user, public
+from web.auth import Identity, identity_of_token, optional_user, public
 from web.cookies import CsrfError
 from web.envelope import ok
 from web.errors import status_of
@@ -22,6 +22,7 @@ from web.limits import limit_logins, limit_signups
 from web.pages.forms import Form
 from web.pages.paths import own_path
 from web.schemas_accounts import LoginBody, SignUpBody
+from web.unauthorized import UnauthorizedError
 
 blueprint = Blueprint("session", __name__)
 
