@@ -119,10 +119,15 @@ class EmbeddedServer(ABC):
             time.sleep(POLL_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would: only the server's own process; what it forked must notice by itself."""
+        """SIGKILL for every process of the server, as a power cut would; raises ServerError unless all are gone.
+
+        The main process goes first and forks no more. Left to themselves, the others would notice in a moment that it
+        is gone; until then they would go on answering on the connections that they hold.
+        """
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_SECONDS_MAX)
+            self._kill_leftovers()
 
     def stop(self) -> None:
         """Ask the server to stop and wait for it; SIGKILL if it does not stop within 30 s."""
@@ -148,13 +153,25 @@ class EmbeddedServer(ABC):
             if named and str(process.pid) == named[0]:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(self.stop_signal)
-        _, alive = psutil.wait_procs(list(self._leftovers()), timeout=EVICT_SECONDS_MAX)
-        for process in alive:
+        if not self._are_gone(EVICT_SECONDS_MAX):
+            self._kill_leftovers()
+        self.pid_file.unlink(missing_ok=True)
+
+    def _kill_leftovers(self) -> None:
+        for process in self._leftovers():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        if psutil.wait_procs(alive, timeout=EVICT_SECONDS_MAX)[1]:
-            raise ServerError(f"{self.name}: a process of an earlier run does not end; its data is in {self.data}")
-        self.pid_file.unlink(missing_ok=True)
+        if not self._are_gone(EVICT_SECONDS_MAX):
+            raise ServerError(f"{self.name}: a process of it does not end; its data is in {self.data}")
+
+    def _are_gone(self, seconds_max: float) -> bool:
+        """Wait until none is left. A zombie, which only the system's first process can bury, is gone: it has no cwd."""
+        deadline = time.monotonic() + seconds_max
+        while any(self._leftovers()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
 
     def _leftovers(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

@@ -39,6 +39,38 @@ def test_a_row_committed_before_a_kill_is_there_after_it(postgres: EmbeddedPostg
         assert connection.execute("SELECT unit FROM kept").fetchall() == [(7,)]
 
 
+def test_a_kill_ends_every_process_of_the_server_at_once(postgres: EmbeddedPostgres) -> None:
+    family = psutil.Process(postgres.pid).children(recursive=True)
+    with psycopg.connect(postgres.url) as connection:
+        backend = psutil.Process(connection.info.backend_pid)
+        # The slowest of all to notice that its parent is gone.
+        backend.suspend()
+
+        postgres.kill()
+
+        assert [process for process in (*family, backend) if _is_alive(process)] == []
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    postgres.start()
+
+
+def test_a_postmaster_killed_alone_comes_back_to_its_data(postgres: EmbeddedPostgres) -> None:
+    """What it forked notices by itself, and the next start waits for it."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept_alone (unit int)")
+        connection.execute("INSERT INTO kept_alone VALUES (7)")
+        postmaster = psutil.Process(postgres.pid)
+        family = postmaster.children(recursive=True)
+
+        postmaster.kill()
+        postmaster.wait(60)
+        postgres.start()
+
+        assert [process for process in family if _is_alive(process)] == []
+    with psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT unit FROM kept_alone").fetchall() == [(7,)]
+
+
 def test_a_write_that_valkey_acknowledged_before_a_kill_is_there_after_it(valkey: EmbeddedValkey) -> None:
     with redis.Redis.from_url(valkey.url) as client:
         client.set("kept", 7)
@@ -153,3 +185,11 @@ def test_a_directory_that_only_root_can_enter_is_left_as_it_is(tmp_path: Path) -
     assert stand_in != closed
     assert closed.stat().st_mode & 0o777 == 0o700
     stand_in.rmdir()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it runs: a zombie waits only for the system's first process to bury it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
