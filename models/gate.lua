@@ -10,7 +10,8 @@
 -- ARGV 1 user  2 kind (p|r)  3 quantity  4 nonce  5 idempotency key or ''  6 its lifetime in s
 --      7 most requests that may wait  8 lifetime of the awake flag in ms
 --      9 generation of the token, '' to ask nothing of whoever asks  10 number of limits  11 number of signals
---      12 … amount and window in ms of each limit, then five for each signal
+--      12 … amount and window in ms of each limit, then five for each signal, then, for a request that is traced and for
+--      no other, its W3C traceparent
 --
 -- Answers {code, findings of velocity, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up),
 -- dedicated queue (1), how many more the limits let in (-1: no limit). Loaded behind limit.lua and velocity.lua.
@@ -90,6 +91,11 @@ local entry = {'u', ARGV[1], 'k', ARGV[2], 'q', ARGV[3], 'n', ARGV[4], 't', now_
 if has_key then
   entry[11] = 'i'
   entry[12] = ARGV[5]
+end
+local trace = ARGV[12 + 2 * limits + 5 * signals]
+if trace then
+  entry[#entry + 1] = 'x'
+  entry[#entry + 1] = trace
 end
 local id = redis.call('XADD', KEYS[2], '0-*', unpack(entry))
 local ticket = tonumber(string.sub(id, 3))

@@ -179,15 +179,16 @@ def ask(
     *,
     idempotency_key: str | None = None,
     checks: Checks | None = None,
+    trace: str | None = None,
 ) -> GateAnswer:
-    """Ask the gate of a sale for a place in its line.
+    """Ask the gate of a sale for a place in its line. `trace` is the W3C traceparent of a request that is traced.
 
     Raises GateBrokenError where Redis is out of order, and redis errors where it is away: then the request may or may
     not have been admitted, and only its Idempotency-Key can tell.
     """
     request = (KIND_LETTERS[kind], quantity, idempotency_key or "")
     try:
-        code, numbers, *values = _ask(sale_id, user_id, request, checks)
+        code, numbers, *values = _ask(sale_id, user_id, request, checks, trace)
     except GateBrokenError:
         # Something else lies in the place of the sale's keys: the script stumbled before it admitted anybody.
         code, numbers, values = "UNKNOWN", [], []
@@ -198,7 +199,7 @@ def ask(
         if rebuild_view(sale_id):
             # Whoever asks was counted, and what is behind them found, the first time.
             again = Checks(checks.jti, checks.generation) if checks else None
-            code, _, *values = _ask(sale_id, user_id, request, again)
+            code, _, *values = _ask(sale_id, user_id, request, again, trace)
             if code == "UNKNOWN":
                 raise GateBrokenError
     questions, limits = (checks.questions, checks.limits) if checks else ((), ())
@@ -214,7 +215,9 @@ def estimate_seconds(position: int, pace: str | None) -> float:
     return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(1.0, per_second)), 3)
 
 
-def _ask(sale_id: int, user_id: int, request: tuple[str, int, str], checks: Checks | None) -> list[Any]:
+def _ask(
+    sale_id: int, user_id: int, request: tuple[str, int, str], checks: Checks | None, trace: str | None
+) -> list[Any]:
     known = settings()
     letter, quantity, key = request
     keys = [
@@ -235,7 +238,8 @@ def _ask(sale_id: int, user_id: int, request: tuple[str, int, str], checks: Chec
         rediskeys.AWAKE_MS,
     ]
     if checks is None:
-        return _script()(keys, [*arguments, "", 0, 0])
+        arguments += ("", 0, 0) if trace is None else ("", 0, 0, trace)
+        return _script()(keys, arguments)
     limits, questions = checks.limits, checks.questions
     keys += (rediskeys.revoked(checks.jti), rediskeys.generation(user_id))
     keys += (rediskeys.limit(user_id, limit.seconds) for limit in limits)
@@ -246,6 +250,8 @@ def _ask(sale_id: int, user_id: int, request: tuple[str, int, str], checks: Chec
         arguments += (limit.amount, limit.seconds * 1000)
     for question in questions:
         arguments += question.arguments
+    if trace is not None:
+        arguments.append(trace)
     return _script()(keys, arguments)
 
 
