@@ -5,7 +5,10 @@
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
 --      10 lifetime in s of a sale that is over, or '' for one that is not
 --      11 the last ticket that the caller has read in the mailbox, or 0
---      12… the stray tickets, then the view's fields and values
+--      12 the revision of a view that never was and has to give way, or ''
+--      13… the stray tickets, then the view's fields and values
+--
+-- Loaded behind view.lua.
 
 local revision, settled = tonumber(ARGV[1]), tonumber(ARGV[2])
 local strays = tonumber(ARGV[8])
@@ -46,10 +49,10 @@ end
 
 -- Strays: admitted under a ticket that was settled under another nonce. They line up anew, and are never dropped.
 for i = 1, strays do
-  local id = '0-' .. ARGV[11 + i]
+  local id = '0-' .. ARGV[12 + i]
   local found = redis.call('XRANGE', KEYS[2], id, id)
   if found[1] then
-    local entry, original, key, user, kind, quantity = {}, ARGV[11 + i], nil, nil, nil, nil
+    local entry, original, key, user, kind, quantity = {}, ARGV[12 + i], nil, nil, nil, nil
     local fields = found[1][2]
     for j = 1, #fields, 2 do
       local name, value = fields[j], fields[j + 1]
@@ -77,12 +80,16 @@ if has_line then
   redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', math.min(settled, tonumber(ARGV[11])) + 1))
 end
 
+-- A view that cannot be read, and one of a time that never was, gives way to any that is.
 local known = redis.call('HGET', KEYS[1], 'revision')
-known = known and #known < 16 and string.find(known, '^%d+$') and tonumber(known) or nil
+local sound = is_sound(unpack(redis.call('HMGET', KEYS[1], 'starts_ms', 'ends_ms', 'remaining', 'settled_through',
+                                         'max_per_purchase', 'max_per_user', 'dedicated')))
+if not sound or known == ARGV[12] then redis.call('DEL', KEYS[1]) end
+known = sound and known ~= ARGV[12] and is_number(known) and tonumber(known) or nil
 local newer = not known or known < revision
 if newer then
   local view = {}
-  for i = 12 + strays, #ARGV do view[#view + 1] = ARGV[i] end
+  for i = 13 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
     local pace = tonumber(redis.call('HGET', KEYS[1], 'pace') or nil)

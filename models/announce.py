@@ -25,13 +25,15 @@ from models.snapshot import SaleSnapshot
 
 log = structlog.get_logger()
 
+SCRIPTS = ("view.lua", "announce.lua")
 # How long Redis remembers a sale that is over.
 KEPT_SECONDS = 2 * 86_400
 
 
 @cache
 def _script() -> Script:
-    return redis_client().register_script(Path(__file__).with_name("announce.lua").read_text())
+    folder = Path(__file__).parent
+    return redis_client().register_script("\n".join((folder / name).read_text() for name in SCRIPTS))
 
 
 def announce(
@@ -41,11 +43,13 @@ def announce(
     strays: Sequence[Request] = (),
     pace_per_second: float | None = None,
     read_through: int = 0,
+    instead_of: int | None = None,
 ) -> bool:
     """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
 
     `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last
-    ticket that the caller has read. True if this was news to the view.
+    ticket that the caller has read. A view of the revision `instead_of` is of a time that never was, and gives way.
+    True if this was news to the view.
     """
     known = settings()
     sale_id = sale.sale_id
@@ -73,6 +77,7 @@ def announce(
                 known.idempotency_hours * 3600,
                 KEPT_SECONDS if sale.is_over else "",
                 read_through,
+                "" if instead_of is None else instead_of,
                 *(stray.ticket for stray in strays),
                 *view,
             ],
@@ -93,14 +98,15 @@ def tell(sale: SaleSnapshot, outcomes: Sequence[PurchaseRecord] = ()) -> bool:
     return True
 
 
-def rebuild_view(sale_id: int) -> bool:
-    """Tell Redis of a sale that it does not know, or knows wrongly; False if PostgreSQL does not know it either."""
+def rebuild_view(sale_id: int, *, instead_of: int | None = None) -> bool:
+    """Tell Redis of a sale that it does not know, or knows wrongly; False if PostgreSQL does not know it either.
+
+    Any number of callers may do this at once: a view that can be read, and is as new, stays as it is.
+    """
     with transaction() as session:
         sale = session.scalar(select(FlashSale).where(FlashSale.id == sale_id, FlashSale.archived_at.is_(None)))
         if sale is None:
             return False
         snapshot = SaleSnapshot.of(sale)
-    # A view of the same revision, or of a later one that never was, would be left as it is.
-    redis_client().delete(rediskeys.view(sale_id))
-    announce(snapshot)
+    announce(snapshot, instead_of=instead_of)
     return True

@@ -14,7 +14,7 @@
 --      no other, its W3C traceparent
 --
 -- Answers {code, findings of velocity, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up),
--- dedicated queue (1), how many more the limits let in (-1: no limit). Loaded behind limit.lua and velocity.lua.
+-- dedicated queue (1), how many more the limits let in (-1: no limit). Loaded behind limit.lua, velocity.lua and view.lua.
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -41,11 +41,7 @@ local sale = redis.call('HMGET', KEYS[1], 'starts_ms', 'ends_ms', 'state', 'end_
 local starts_ms, ends_ms, state, end_reason, paused, remaining = unpack(sale, 1, 6)
 local max_per_purchase, max_per_user, settled, pace, dedicated = unpack(sale, 7, 11)
 
--- Numbers, or nothing: a view that somebody else wrote to could stop a request that was admitted already.
-local function is_number(text) return text and #text < 16 and string.find(text, '^%-?%d+$') end
-local function is_number_or_nothing(text) return text == '' or is_number(text) end
-local is_known = is_number(starts_ms) and is_number_or_nothing(ends_ms) and is_number(remaining) and is_number(settled)
-  and is_number_or_nothing(max_per_purchase) and is_number_or_nothing(max_per_user) and is_number(dedicated)
+local is_known = is_sound(starts_ms, ends_ms, remaining, settled, max_per_purchase, max_per_user, dedicated)
 
 local quantity = tonumber(ARGV[3])
 local body = ARGV[2] .. ARGV[3]

@@ -28,7 +28,7 @@ LAST_MS = 253_402_300_799_999
 # Requests a second that a sale is taken to settle before it has settled any, and the least that anybody waits.
 PACE_UNKNOWN = 1_000.0
 ESTIMATE_MIN_SECONDS = 0.01
-SCRIPTS = ("limit.lua", "velocity.lua", "gate.lua")
+SCRIPTS = ("limit.lua", "velocity.lua", "view.lua", "gate.lua")
 
 
 class LimitExceededError(DomainError):

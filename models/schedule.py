@@ -141,7 +141,7 @@ def _retell(page: list[SaleSnapshot]) -> None:
     for sale in snapshots_of(ahead) if ahead else ():
         if sale.revision < (told[sale.sale_id] or 0):
             log.error("view.spoilt", sale=sale.sale_id, revision=sale.revision, told=told[sale.sale_id])
-            rebuild_view(sale.sale_id)
+            rebuild_view(sale.sale_id, instead_of=told[sale.sale_id])
 
 
 def _redis_now_ms() -> int:
