@@ -1,29 +1,88 @@
-"""Alembic's entry: migrate the database that the settings name, with the models as the aim."""
+"""Alembic's entry: migrate the database that the settings name, with the models as the aim.
 
+A shop may be selling meanwhile. A lock that a migration cannot have at once, it does without and tries again: whoever
+waits for a table's lock makes everybody wait who comes after.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
 from alembic import context
-from sqlalchemy import create_engine
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
+from models.connections import new_engine
 from models.settings import settings
 from models.tables import metadata
 
-# A migration waits this long for a lock and no longer: a busy shop must not queue up behind it.
-LOCK_TIMEOUT_MS = 5_000
+# Less than a buyer's patience: the shop's own statements wait three seconds for a lock.
+LOCK_TIMEOUT_MS = 1_000
+TRIES_MAX = 20
+PAUSE_SECONDS_MAX = 1.0
+# How long the last of many containers that start at once waits for the one that migrates.
+TURN_SECONDS_MAX = 600
+TURN_PAUSE_SECONDS = 0.2
+CONNECT_SECONDS = 10
+MY_TURN = "SELECT pg_try_advisory_xact_lock(4242)"
+# Whoever keeps the turn says nothing meanwhile.
+BOUNDS = {"lock_timeout": LOCK_TIMEOUT_MS, "statement_timeout": 0, "idle_in_transaction_session_timeout": 0}
+
+
+@contextmanager
+def my_turn(engine: Engine) -> Iterator[None]:
+    """One migration at a time, however many containers start at once.
+
+    Kept in a transaction of its own, for a migration has several; and asked for again and again rather than waited
+    for, because an index that is made beside its writers waits for every statement that began before it.
+    """
+    end = time.monotonic() + TURN_SECONDS_MAX
+    with engine.connect() as connection:
+        while not connection.exec_driver_sql(MY_TURN).scalar():
+            connection.rollback()
+            if time.monotonic() > end:
+                raise TimeoutError(f"another migration has been at work for {TURN_SECONDS_MAX} s")
+            time.sleep(TURN_PAUSE_SECONDS)
+        yield
+        connection.rollback()
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=True,
+        # A lock is held for one step, not until the last of them all is done.
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def run() -> None:
-    engine = create_engine(
-        settings().database_url,
-        connect_args={"connect_timeout": 10, "options": f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"},
+    engine = new_engine(
+        settings().psycopg_url,
+        connect_seconds=CONNECT_SECONDS,
+        bounds=BOUNDS,
+        # An index of a large table is waited for.
+        connection_class=psycopg.Connection,
+        poolclass=NullPool,
     )
-    with engine.connect() as connection:
-        context.configure(
-            connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True
-        )
-        with context.begin_transaction():
-            # One migration at a time, however many containers start at once.
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")
-            context.run_migrations()
-    engine.dispose()
+    with my_turn(engine):
+        for tries_left in reversed(range(TRIES_MAX)):
+            try:
+                with engine.connect() as connection:
+                    migrate(connection)
+                break
+            except OperationalError as error:
+                if not (tries_left and isinstance(error.orig, LockNotAvailable)):
+                    raise
+                time.sleep(random.uniform(0, PAUSE_SECONDS_MAX))  # noqa: S311 - a pause
 
 
 run()

@@ -7,12 +7,10 @@ Redis says what waits.
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from models import rediskeys
+from models.connections import short_question
 from models.mailbox import parse_entry
 from models.redisclient import redis_client
-from models.settings import settings
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 1_000
@@ -55,12 +53,7 @@ def read_lines() -> list[Line]:
 
 
 def _sales() -> list[int]:
-    with psycopg.connect(
-        settings().psycopg_url,
-        connect_timeout=CONNECT_SECONDS,
-        options=f"-c statement_timeout={STATEMENT_MS}",
-        autocommit=True,
-    ) as connection:
+    with short_question(CONNECT_SECONDS, STATEMENT_MS) as connection:
         return [int(row[0]) for row in connection.execute(SALES, (SALES_MAX,))]
 
 

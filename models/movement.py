@@ -3,10 +3,10 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.database import Base, RowId
+from models.database import Base
 
 
 class MovementKind(StrEnum):
@@ -36,10 +36,13 @@ class StockMovement(Base):
             "(kind IN ('hold_cancelled', 'hold_expired', 'refund')) = (ticket IS NOT NULL)",
             name="a_release_names_its_ticket",
         ),
-        Index("ix_stock_movements_sale_id", "sale_id", "id"),
+        # The sale first, as in every key of what lives with its sale.
+        PrimaryKeyConstraint("sale_id", "id"),
+        # The newest of all sales.
+        Index("ix_stock_movements_id", "id"),
     )
 
-    id: Mapped[RowId]
+    id: Mapped[int] = mapped_column(Identity(always=False))
     sale_id: Mapped[int] = mapped_column(ForeignKey("flash_sales.id"))
     kind: Mapped[str]
     quantity: Mapped[int]

@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 
 from models import rediskeys
+from models.connections import short_question
 from models.heartbeats import read_workers
 from models.lines import read_lines
 from models.redisclient import redis_client
@@ -40,12 +41,7 @@ def _newest_migration() -> str | None:
 def check_database() -> dict[str, str]:
     """PostgreSQL and its migrations. Over a connection of its own: a pool that is busy selling is not down."""
     try:
-        with psycopg.connect(
-            settings().psycopg_url,
-            connect_timeout=CONNECT_SECONDS,
-            options=f"-c statement_timeout={STATEMENT_MS}",
-            autocommit=True,
-        ) as connection:
+        with short_question(CONNECT_SECONDS, STATEMENT_MS) as connection:
             try:
                 row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             except psycopg.errors.UndefinedTable:

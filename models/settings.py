@@ -40,6 +40,7 @@ class Settings(BaseSettings):
 
     # Where things stand.
     database_url: str = Field(default="", description="postgresql://user:password@host:port/name")
+    database_pooled: bool = Field(default=False, description="a pooler such as PgBouncer lends its connections")
     redis_url: str = Field(default="", description="redis://:password@host:port/0")
     broker_url: str = Field(default="", description="Celery's broker; the same Redis unless given")
     data_dir: Path = Field(default=Path(".data"), description="where `make run` keeps servers' data, logs and secrets")

@@ -8,12 +8,13 @@ nothing while there is none.
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Engine, create_engine, func, text
+from sqlalchemy import CheckConstraint, Engine, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.database import Base, bound_waits
+from models.connections import new_engine
+from models.database import Base
 from models.ip_ranges import Action, Ranges, Rule
 from models.settings import settings
 
@@ -68,18 +69,11 @@ def read_standing(connection: Connection, known: Standing) -> Standing:
 def new_standing_engine() -> Engine:
     """An engine of one connection for whoever keeps a copy: a pool that the requests use up must not delay it."""
     known = settings()
-    engine = create_engine(
-        known.database_url,
+    return new_engine(
+        known.psycopg_url,
+        connect_seconds=known.database_connect_seconds,
+        bounds={"statement_timeout": known.database_statement_ms, "timezone": "UTC"},
         pool_size=1,
         max_overflow=0,
         isolation_level="AUTOCOMMIT",
-        connect_args={
-            "connect_timeout": known.database_connect_seconds,
-            "options": f"-c statement_timeout={known.database_statement_ms} -c timezone=UTC",
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-        },
     )
-    return bound_waits(engine)

@@ -7,6 +7,8 @@ Revises: 0001
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.gently import create_index
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -16,11 +18,8 @@ CONFIRMED = sa.text("status = 'confirmed'")
 
 
 def upgrade() -> None:
-    # Making an index holds off writers until the end of this transaction, so the totals below miss no purchase.
-    op.create_index("ix_purchases_confirmed", "purchases", ["sale_id", "ticket"], postgresql_where=CONFIRMED)
-    op.create_index(
-        "ix_purchases_latest", "purchases", ["admitted_at", "sale_id", "ticket"], postgresql_where=CONFIRMED
-    )
+    create_index("ix_purchases_confirmed", "purchases", ["sale_id", "ticket"], postgresql_where=CONFIRMED)
+    create_index("ix_purchases_latest", "purchases", ["admitted_at", "sale_id", "ticket"], postgresql_where=CONFIRMED)
     op.create_table(
         "buyer_totals",
         sa.Column("sale_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -31,6 +30,7 @@ def upgrade() -> None:
         sa.CheckConstraint("first_ticket >= 1", name=op.f("ck_buyer_totals_tickets_start_at_one")),
         sa.PrimaryKeyConstraint("sale_id", "user_id", name=op.f("pk_buyer_totals")),
     )
+    # Workers from before this version count no totals: they are stopped before, or an audit names what they sold.
     op.execute(
         "INSERT INTO buyer_totals (sale_id, user_id, units, first_ticket) "
         "SELECT sale_id, user_id, sum(quantity), min(ticket) FROM purchases WHERE status = 'confirmed' "

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from models.database import engine
 from models.settings import settings
@@ -38,8 +38,9 @@ def catalogue(connection):
 def from_models(servers):
     """The catalogue of a database made from the models alone."""
     # Engines of its own: making a database takes longer than a statement of the shop may.
-    here = create_engine(engine().url, isolation_level="AUTOCOMMIT")
-    other = create_engine(engine().url.set(database="from_models"))
+    address = make_url(settings().database_url)
+    here = create_engine(address, isolation_level="AUTOCOMMIT")
+    other = create_engine(address.set(database="from_models"))
     with here.connect() as connection:
         connection.execute(text("DROP DATABASE IF EXISTS from_models"))
         connection.execute(text("CREATE DATABASE from_models"))

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from models.database import ANSWER_GRACE_SECONDS, engine, transaction
+from models.connections import ANSWER_GRACE_SECONDS
+from models.database import engine, transaction
 from models.settings import settings
 
 PATIENCE_SECONDS = 60
