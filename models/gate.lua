@@ -1,24 +1,35 @@
 -- The gate: admits a request into its sale's line, or refuses it, in one atomic step.
 --
--- KEYS 1 view (hash)      what is known of the sale; missing: the caller rebuilds it from PostgreSQL
---      2 mailbox (stream) ids 0-<ticket>; the stream's own last id is the last ticket given out
---      3 awake (string)   set while a wake-up is on its way
---      4 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
---      5 counts (hash)    refusals by their code, and `since`: when this count began, in ms
---      6 revoked (string) is there if the token was given back; 7 generation (string) the user's tokens are good from
---      8 … one for each limit, then two for each signal of velocity
--- ARGV 1 user  2 kind (p|r)  3 quantity  4 nonce  5 idempotency key or ''  6 its lifetime in s
---      7 most requests that may wait  8 lifetime of the awake flag in ms
---      9 generation of the token, '' to ask nothing of whoever asks  10 number of limits  11 number of signals
---      12 … amount and window in ms of each limit, then five for each signal, then, for a request that is traced and for
---      no other, its W3C traceparent
+-- Three parts, each with its keys and arguments one behind the other, and each left out where it is not asked for. On one
+-- server all are asked at once; on a cluster their keys lie on different shards, and each is asked of its own, in the
+-- same order (models/gateparts.py).
+--
+-- the sale   KEYS view (hash)      what is known of the sale; missing: the caller rebuilds it from PostgreSQL
+--                 mailbox (stream) ids 0-<ticket>; the stream's own last id is the last ticket given out
+--                 awake (string)   set while a wake-up is on its way
+--                 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
+--                 counts (hash)    refusals by their code, and `since`: when this count began, in ms
+--            ARGV user, kind (p|r), quantity, nonce, idempotency key or '', its lifetime in s, most requests that may
+--                 wait, lifetime of the awake flag in ms, W3C traceparent of a request that is traced or ''
+-- who asks   KEYS revoked (string: is there if the token was given back), generation (string: the user's tokens are good
+--                 from it on), then one for each limit
+--            ARGV generation of the token, then amount and window in ms of each limit
+-- velocity   KEYS two for each signal, ARGV five for each (velocity.lua)
+--
+-- Before all other ARGV: what is asked of the sale (`line`: a place in it; `seen`: only whether its Idempotency-Key is
+-- known; '': nothing), number of limits (-1: nothing is asked of whoever asks), number of signals.
 --
 -- Answers {code, findings of velocity, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up),
--- dedicated queue (1), how many more the limits let in (-1: no limit). Loaded behind limit.lua, velocity.lua and view.lua.
+-- dedicated queue (1), how many more the limits let in (-1: no limit); PASSED, where nothing is asked of the sale and
+-- nothing speaks against whoever asks: how many more; UNSEEN: nothing more. Loaded behind limit.lua, velocity.lua and
+-- view.lua.
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local limits, signals = tonumber(ARGV[10]), tonumber(ARGV[11])
+local asked, limits, signals = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Where the next part's keys and arguments begin.
+local key, arg = 1, 4
+if asked ~= '' then key, arg = 6, 13 end
 local left = -1
 
 -- What is counted of whoever asks is kept in memory alone: in the append-only file, every no to a crowd would wait for
@@ -26,14 +37,21 @@ local left = -1
 -- their answer.
 redis.set_repl(redis.REPL_NONE)
 
-if ARGV[9] ~= '' then
-  local revoked, good_from = unpack(redis.call('MGET', KEYS[6], KEYS[7]))
-  if revoked or tonumber(ARGV[9]) < tonumber(good_from or 0) then return {'REVOKED', {}} end
+if limits >= 0 then
+  local revoked, good_from = unpack(redis.call('MGET', KEYS[key], KEYS[key + 1]))
+  if revoked or tonumber(ARGV[arg]) < tonumber(good_from or 0) then return {'REVOKED', {}} end
   if limits > 0 then
     local which, wait_ms
-    left, which, wait_ms = take(limits, 8, 12, now_ms)
+    left, which, wait_ms = take(limits, key + 2, arg + 1, now_ms)
     if not left then return {'RATE_LIMITED', {}, which, wait_ms} end
   end
+  key, arg = key + 2 + limits, arg + 1 + 2 * limits
+end
+
+if asked == '' then
+  local refused, findings = judge(signals, key, arg, now_ms)
+  if refused then return {'VELOCITY_REFUSED', findings} end
+  return {'PASSED', findings, left}
 end
 
 local sale = redis.call('HMGET', KEYS[1], 'starts_ms', 'ends_ms', 'state', 'end_reason', 'paused', 'remaining',
@@ -43,9 +61,9 @@ local max_per_purchase, max_per_user, settled, pace, dedicated = unpack(sale, 7,
 
 local is_known = is_sound(starts_ms, ends_ms, remaining, settled, max_per_purchase, max_per_user, dedicated)
 
-local quantity = tonumber(ARGV[3])
-local body = ARGV[2] .. ARGV[3]
-local has_key = ARGV[5] ~= ''
+local user, kind, quantity, nonce, idempotency_key = unpack(ARGV, 4, 8)
+local body = kind .. quantity
+local has_key = idempotency_key ~= ''
 
 -- A retry comes first: it gets the answer of its first try whatever has become of the sale, and of the buyer, since.
 if has_key and is_known then
@@ -57,7 +75,9 @@ if has_key and is_known then
   end
 end
 
-local refused, findings = judge(signals, 8 + limits, 12 + 2 * limits, now_ms)
+if asked == 'seen' then return {'UNSEEN', {}} end
+
+local refused, findings = judge(signals, key, arg, now_ms)
 if refused then return {'VELOCITY_REFUSED', findings} end
 if not is_known then return {'UNKNOWN', findings} end
 
@@ -68,6 +88,7 @@ local function refuse(code, detail)
   return {code, findings, detail}
 end
 
+quantity = tonumber(quantity)
 if state == 'cancelled' then return refuse('ENDED') end
 if now_ms < tonumber(starts_ms) then return refuse('NOT_STARTED', tonumber(starts_ms)) end
 if end_reason == 'sold-out' then return refuse('SOLD_OUT') end
@@ -79,22 +100,21 @@ if max_per_user ~= '' and quantity > tonumber(max_per_user) then return refuse('
 -- An early no only; the yes is settle's to give.
 if tonumber(remaining) <= 0 then return refuse('SOLD_OUT') end
 if quantity > tonumber(remaining) then return refuse('INSUFFICIENT_STOCK', tonumber(remaining)) end
-if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return refuse('LINE_FULL') end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[10]) then return refuse('LINE_FULL') end
 
 -- From here on everything goes to the disk before anybody hears of it.
 redis.set_repl(redis.REPL_ALL)
-local entry = {'u', ARGV[1], 'k', ARGV[2], 'q', ARGV[3], 'n', ARGV[4], 't', now_ms}
+local entry = {'u', user, 'k', kind, 'q', ARGV[6], 'n', nonce, 't', now_ms}
 if has_key then
   entry[11] = 'i'
-  entry[12] = ARGV[5]
+  entry[12] = idempotency_key
 end
-local trace = ARGV[12 + 2 * limits + 5 * signals]
-if trace then
+if ARGV[12] ~= '' then
   entry[#entry + 1] = 'x'
-  entry[#entry + 1] = trace
+  entry[#entry + 1] = ARGV[12]
 end
 local id = redis.call('XADD', KEYS[2], '0-*', unpack(entry))
 local ticket = tonumber(string.sub(id, 3))
-if has_key then redis.call('SET', KEYS[4], ticket .. ':' .. body, 'EX', ARGV[6]) end
-local wake = redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[8]) and 1 or 0
+if has_key then redis.call('SET', KEYS[4], ticket .. ':' .. body, 'EX', ARGV[9]) end
+local wake = redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[11]) and 1 or 0
 return {'ADMITTED', findings, ticket, tonumber(settled), pace or '', wake, tonumber(dedicated), left}

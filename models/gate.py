@@ -1,21 +1,18 @@
 """The gate: the one atomic step that admits a request into its sale's line, or refuses it.
 
-The step itself is `gate.lua`; this module prepares its input and names its answers. What is asked of whoever asks (was
-the token given back, is it too often, is too much behind it) is asked in the same step, so that a request for units
-makes one trip to Redis and not four.
+The step itself is `gate.lua`; this module names its answers. What is asked of whoever asks (was the token given back,
+is it too often, is too much behind it) is asked in the same step, so that a request for units makes one trip to Redis
+and not four, unless Redis is a cluster.
 """
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from models import rediskeys
 from models.clock import from_ms, to_iso
 from models.errors import ConflictError, DomainError, InvalidError, NotFoundError, UnavailableError
-from models.gateline import GateBrokenError, GateScript
+from models.gateline import GateBrokenError
+from models.gateparts import Answer, Request, ask_at_once, ask_in_turn
 from models.purchase import Kind, Reason
 from models.settings import settings
 from models.velocity import Finding, Question, VelocityRefusedError, findings_of
@@ -28,7 +25,6 @@ LAST_MS = 253_402_300_799_999
 # Requests a second that a sale is taken to settle before it has settled any, and the least that anybody waits.
 PACE_UNKNOWN = 1_000.0
 ESTIMATE_MIN_SECONDS = 0.01
-SCRIPTS = ("limit.lua", "velocity.lua", "view.lua", "gate.lua")
 
 
 class LimitExceededError(DomainError):
@@ -159,12 +155,6 @@ class GateAnswer:
         return ConflictError(f"Only {detail} left", code=code, data={"availableUnits": detail})
 
 
-@cache
-def _script() -> GateScript:
-    folder = Path(__file__).parent
-    return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
-
-
 def admit(sale_id: int, user_id: int, kind: Kind, quantity: int, *, idempotency_key: str | None = None) -> Admission:
     """A place in the line of a sale, for somebody of whom nothing is asked. Raises as `GateAnswer.admission` does, and
     redis errors as `ask` does."""
@@ -186,9 +176,9 @@ def ask(
     Raises GateBrokenError where Redis is out of order, and redis errors where it is away: then the request may or may
     not have been admitted, and only its Idempotency-Key can tell.
     """
-    request = (KIND_LETTERS[kind], quantity, idempotency_key or "")
+    request = Request(sale_id, user_id, KIND_LETTERS[kind], quantity, idempotency_key or "", trace or "")
     try:
-        code, numbers, *values = _ask(sale_id, user_id, request, checks, trace)
+        code, numbers, *values = _ask(request, checks)
     except GateBrokenError:
         # Something else lies in the place of the sale's keys: the script stumbled before it admitted anybody.
         code, numbers, values = "UNKNOWN", [], []
@@ -199,7 +189,7 @@ def ask(
         if rebuild_view(sale_id):
             # Whoever asks was counted, and what is behind them found, the first time.
             again = Checks(checks.jti, checks.generation) if checks else None
-            code, _, *values = _ask(sale_id, user_id, request, again, trace)
+            code, _, *values = _ask(request, again)
             if code == "UNKNOWN":
                 raise GateBrokenError
     questions, limits = (checks.questions, checks.limits) if checks else ((), ())
@@ -215,44 +205,8 @@ def estimate_seconds(position: int, pace: str | None) -> float:
     return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(1.0, per_second)), 3)
 
 
-def _ask(
-    sale_id: int, user_id: int, request: tuple[str, int, str], checks: Checks | None, trace: str | None
-) -> list[Any]:
-    known = settings()
-    letter, quantity, key = request
-    keys = [
-        rediskeys.view(sale_id),
-        rediskeys.mailbox(sale_id),
-        rediskeys.awake(sale_id),
-        rediskeys.idempotency(sale_id, user_id, key),
-        rediskeys.counts(sale_id),
-    ]
-    arguments: list[str | int] = [
-        user_id,
-        letter,
-        quantity,
-        secrets.token_urlsafe(12),
-        key,
-        known.idempotency_hours * 3600,
-        known.line_max,
-        rediskeys.AWAKE_MS,
-    ]
-    if checks is None:
-        arguments += ("", 0, 0) if trace is None else ("", 0, 0, trace)
-        return _script()(keys, arguments)
-    limits, questions = checks.limits, checks.questions
-    keys += (rediskeys.revoked(checks.jti), rediskeys.generation(user_id))
-    keys += (rediskeys.limit(user_id, limit.seconds) for limit in limits)
-    keys += (question.seen_key for question in questions)
-    keys += (rediskeys.velocity_noted(question.signal, user_id, sale_id) for question in questions)
-    arguments += (checks.generation, len(limits), len(questions))
-    for limit in limits:
-        arguments += (limit.amount, limit.seconds * 1000)
-    for question in questions:
-        arguments += question.arguments
-    if trace is not None:
-        arguments.append(trace)
-    return _script()(keys, arguments)
+def _ask(request: Request, checks: Checks | None) -> Answer:
+    return ask_in_turn(request, checks) if settings().redis_is_cluster else ask_at_once(request, checks)
 
 
 def check_quantity(quantity: int) -> int:

@@ -1,7 +1,7 @@
 """Every Redis key and channel, in one place: name, type, who writes, who reads, how long it lives.
 
-All of a sale's keys carry the hash tag `{sale:<id>}`, so that a cluster keeps a sale on one shard and one script
-may touch them together.
+All of a sale's keys carry the hash tag `{sale:<id>}`, and a user's `{user:<id>}`, so that a cluster keeps each on one
+shard and one script may touch them together.
 
 | key | type | written by | read by | lives |
 | --- | --- | --- | --- | --- |
@@ -15,15 +15,15 @@ may touch them together.
 | `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
 | `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
-| `revoked:<jti>` | string: `1`, or `used:<ms>:<nonce>` | web | web, live | until the token would have expired |
-| `generation:<user>` | string: tokens before it are refused | web, chores | web, live | `refresh_token_days` |
+| `{user:7}:revoked:<jti>` | string: `1`, or `used:<ms>:<nonce>` | web | web, live | until the token is over anyway |
+| `{user:7}:generation` | string: tokens before it are refused | web, chores | web, live | `refresh_token_days` |
 | `generations-told` | string: told of refusals until then | chores | chores | for good |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `workers` | hash name -> `<ms>:<queues>` | worker | desk | a day after the last heartbeat |
 | `heartbeat:beat` | string | chores | web | 15 s |
 | `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
-| `limit:<user>:<seconds>` | string `<start ms>:<before>:<count>`, in memory alone | gate | gate | two windows |
+| `{user:7}:limit:<seconds>` | string `<start ms>:<before>:<count>`, in memory alone | gate | gate | two windows |
 | `{velocity}:address:<address>` | sorted set user -> ms | gate, in memory | gate | `velocity_accounts_window_seconds` |
 | `{velocity}:user:<user>` | sorted set sale -> ms | gate, in memory | gate | `velocity_sales_window_seconds` |
 | `{velocity}:group:<hash>:<sale>` | sorted set user -> ms | gate, in memory | gate | `velocity_group_window_seconds` |
@@ -100,15 +100,15 @@ def sale_of_news(channel: str) -> int:
 
 
 def limit(user_id: int, seconds: int) -> str:
-    return f"limit:{user_id}:{seconds}"
+    return f"{{user:{user_id}}}:limit:{seconds}"
 
 
-def revoked(jti: str) -> str:
-    return f"revoked:{jti}"
+def revoked(user_id: int, jti: str) -> str:
+    return f"{{user:{user_id}}}:revoked:{jti}"
 
 
 def generation(user_id: int) -> str:
-    return f"generation:{user_id}"
+    return f"{{user:{user_id}}}:generation"
 
 
 def worker_heartbeat(name: str) -> str:

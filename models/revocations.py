@@ -56,12 +56,12 @@ class Spent(StrEnum):
     REVOKED = "revoked"
 
 
-def revoke(jti: str, expires_at: datetime) -> bool:
+def revoke(user_id: int, jti: str, expires_at: datetime) -> bool:
     """Refuse this token from now on; False if it was refused already. Raises redis errors where Redis is away."""
-    return bool(redis_client().set(rediskeys.revoked(jti), "1", nx=True, exat=_last_second(expires_at)))
+    return bool(redis_client().set(rediskeys.revoked(user_id, jti), "1", nx=True, exat=_last_second(expires_at)))
 
 
-def spend(jti: str, expires_at: datetime) -> Spent:
+def spend(user_id: int, jti: str, expires_at: datetime) -> Spent:
     """Use up a refresh token: of all who ask with it, at once or one after another, one is told NOW.
 
     Raises redis errors where Redis is away: then it may have been used up.
@@ -69,7 +69,7 @@ def spend(jti: str, expires_at: datetime) -> Spent:
     # The client asks once more where Redis's answer is lost: by the nonce it is the same use.
     nonce = secrets.token_urlsafe(NONCE_BYTES)
     arguments: list[str | int] = [_last_second(expires_at), RETRY_SECONDS * 1_000, nonce]
-    return Spent(cast(str, _spend()(keys=[rediskeys.revoked(jti)], args=arguments)))
+    return Spent(cast(str, _spend()(keys=[rediskeys.revoked(user_id, jti)], args=arguments)))
 
 
 @cache
@@ -116,7 +116,7 @@ def _raise_to() -> Script:
 
 def is_revoked(jti: str, user_id: int, generation: int) -> bool:
     """Whether this token was given back, alone or with all of its user's. Raises redis errors where Redis is away."""
-    known = redis_client().mget(rediskeys.revoked(jti), rediskeys.generation(user_id))
+    known = redis_client().mget(rediskeys.revoked(user_id, jti), rediskeys.generation(user_id))
     revoked, good_from = cast(list[str | None], known)
     return revoked is not None or generation < int(good_from or 0)
 
@@ -127,7 +127,8 @@ def revoked_among(tokens: Sequence[T]) -> list[T]:
     found: list[T] = []
     for start in range(0, len(tokens), ASKED_AT_ONCE):
         some = tokens[start : start + ASKED_AT_ONCE]
-        keys = [rediskeys.revoked(each.jti) for each in some] + [rediskeys.generation(each.user_id) for each in some]
+        keys = [rediskeys.revoked(each.user_id, each.jti) for each in some]
+        keys += [rediskeys.generation(each.user_id) for each in some]
         known = cast(list[str | None], redis_client().mget(keys))
         pairs = zip(some, known[: len(some)], known[len(some) :], strict=True)
         found += [each for each, revoked, good_from in pairs if revoked or each.generation < int(good_from or 0)]

@@ -156,6 +156,10 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def redis_is_cluster(self) -> bool:
+        return self.redis_url.startswith(("redis+cluster://", "rediss+cluster://"))
+
+    @property
     def celery_broker_url(self) -> str:
         return self.broker_url or self.redis_url
 

@@ -85,7 +85,7 @@ def refresh_session(body: RefreshBody) -> Response:
     """
     identity = identity_of_refresh_token(body.refresh_token)
     user = user_of(identity)
-    spent = spend(identity.jti, identity.expires_at)
+    spent = spend(identity.user_id, identity.jti, identity.expires_at)
     if spent is Spent.STOLEN:
         log.warning("tokens.stolen", user=user.id)
         accounts.refuse_tokens(user.id)
@@ -109,7 +109,7 @@ def log_out() -> Response:
     identity = current_user()
     if body.refresh_token:
         _revoke_refresh_token(body.refresh_token, of=identity)
-    revoke(identity.jti, identity.expires_at)
+    revoke(identity.user_id, identity.jti, identity.expires_at)
     return ok(None, "Logged out successfully")
 
 
@@ -181,4 +181,4 @@ def _revoke_refresh_token(token: str, *, of: Identity) -> None:
     except UnauthorizedError:
         return
     if identity.user_id == of.user_id:
-        revoke(identity.jti, identity.expires_at)
+        revoke(identity.user_id, identity.jti, identity.expires_at)

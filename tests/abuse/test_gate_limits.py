@@ -138,7 +138,7 @@ def test_the_gate_refuses_one_token_that_was_given_back(make_sale):
 
     sale = make_sale()
     _ask(sale)
-    revoke(TOKEN, now() + timedelta(hours=1))
+    revoke(1, TOKEN, now() + timedelta(hours=1))
 
     with pytest.raises(gate.GivenBackError):
         _ask(sale)

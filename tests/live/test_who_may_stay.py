@@ -82,7 +82,7 @@ def test_the_socket_of_a_token_that_was_given_back_is_closed_and_the_users_other
         gone = joined(live, sale, token=token_of(1))
     other = joined(live, sale, token=token_of(1))
 
-    revoke("given-back", now() + timedelta(minutes=15))
+    revoke(1, "given-back", now() + timedelta(minutes=15))
 
     assert last_words(gone)[0] == "TOKEN_REVOKED"
     assert still_hears(other, sale)

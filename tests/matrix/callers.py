@@ -44,7 +44,7 @@ def revoked() -> Caller:
     caller = sound(ADMIN, "admin")
     for token in (caller.access, caller.refresh):
         claims = jwt.decode(token or "", options={"verify_signature": False})
-        revoke(claims["jti"], now() + timedelta(hours=1))
+        revoke(int(claims["sub"]), claims["jti"], now() + timedelta(hours=1))
     return caller
 
 

@@ -76,7 +76,7 @@ def test_more_than_one_may_have_and_more_than_there_is(make_sale):
 def test_a_full_line_is_said_to_be_full_and_goes_on_when_it_is_shorter(make_sale, monkeypatch):
     sale = make_sale()
     bounded = settings().model_copy(update={"line_max": 3})
-    monkeypatch.setattr("models.gate.settings", lambda: bounded)
+    monkeypatch.setattr("models.gateparts.settings", lambda: bounded)
     for user_id in (1, 2, 3):
         admit(sale.id, user_id, Kind.PURCHASE, 1)
 

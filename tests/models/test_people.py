@@ -220,12 +220,12 @@ def test_a_late_word_of_an_earlier_generation_lets_nobody_in_again(make_user):
 def test_a_refresh_token_is_used_once_tried_again_for_a_moment_and_stolen_later(store):
     over_at = now() + timedelta(days=1)
 
-    assert [spend("a", over_at), spend("a", over_at), spend("a", over_at)] == [Spent.NOW, Spent.AGAIN, Spent.AGAIN]
-    key = rediskeys.revoked("a")
+    assert [spend(1, "a", over_at), spend(1, "a", over_at), spend(1, "a", over_at)] == [Spent.NOW, Spent.AGAIN, Spent.AGAIN]
+    key = rediskeys.revoked(1, "a")
     _, used_ms, nonce = redis_client().get(key).split(":")
     redis_client().set(key, f"used:{int(used_ms) - 60_000}:{nonce}", keepttl=True)
 
-    assert spend("a", over_at) is Spent.STOLEN
+    assert spend(1, "a", over_at) is Spent.STOLEN
     assert 86_000 < redis_client().ttl(key) <= 86_400 + 6
 
 
@@ -233,22 +233,22 @@ def test_one_use_that_redis_is_asked_for_twice_since_its_answer_was_lost_is_one_
     with monkeypatch.context() as patch:
         patch.setattr("models.revocations.secrets.token_urlsafe", lambda _bytes: "one request")
         over_at = now() + timedelta(days=1)
-        assert [spend("a", over_at), spend("a", over_at)] == [Spent.NOW, Spent.NOW]
+        assert [spend(1, "a", over_at), spend(1, "a", over_at)] == [Spent.NOW, Spent.NOW]
 
-    assert spend("a", over_at) is Spent.AGAIN
+    assert spend(1, "a", over_at) is Spent.AGAIN
 
 
 def test_of_many_who_use_one_refresh_token_at_once_one_gets_something(store):
-    ends = together(*[lambda: spend("a", now() + timedelta(days=1))] * 8)
+    ends = together(*[lambda: spend(1, "a", now() + timedelta(days=1))] * 8)
 
     assert sorted(ends) == [Spent.AGAIN] * 7 + [Spent.NOW]
 
 
 def test_a_token_that_was_given_back_is_not_a_stolen_one(store):
     over_at = now() + timedelta(days=1)
-    revoke("a", over_at)
+    revoke(1, "a", over_at)
 
-    assert spend("a", over_at) is Spent.REVOKED
+    assert spend(1, "a", over_at) is Spent.REVOKED
 
 
 def test_those_of_many_tokens_that_were_given_back_are_found_in_a_few_trips(store):
@@ -256,8 +256,8 @@ def test_those_of_many_tokens_that_were_given_back_are_found_in_a_few_trips(stor
     last = tokens[-1]
     tell_generation(3, 1)
     tell_generation(5, 2)
-    revoke("j7", now() + timedelta(minutes=1))
-    revoke(last.jti, now() + timedelta(minutes=1))
+    revoke(7, "j7", now() + timedelta(minutes=1))
+    revoke(last.user_id, last.jti, now() + timedelta(minutes=1))
     before = redis_client().info("commandstats")["cmdstat_mget"]["calls"] if redis_client().mget("x") else 0
 
     found = revoked_among(tokens)

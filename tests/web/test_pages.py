@@ -195,7 +195,7 @@ def test_nobody_is_logged_out_by_a_page_of_somebody_else(browser):
 def test_a_revoked_token_leads_to_the_login_page_and_not_round_in_circles(browser, app):
     with app.app_context():
         identity = identity_of_token(value_of(browser, cookies.ACCESS))
-    revoke(identity.jti, identity.expires_at)
+    revoke(identity.user_id, identity.jti, identity.expires_at)
 
     page = browser.get("/account", headers=HTML, follow_redirects=True)
 

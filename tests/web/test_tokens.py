@@ -132,7 +132,7 @@ def test_a_refresh_token_is_good_for_one_new_pair(client, session):
 
 def _used_long_ago(seconds):
     """As if what was used had been used so long ago."""
-    (key,) = redis_client().keys("revoked:*")
+    (key,) = redis_client().keys("*:revoked:*")
     _, used_ms, nonce = redis_client().get(key).split(":")
     redis_client().set(key, f"used:{int(used_ms) - seconds * 1_000}:{nonce}", keepttl=True)
 
@@ -233,7 +233,7 @@ def test_nobody_logs_anybody_else_out(client, session, make_user):
 def test_a_revocation_is_kept_until_the_token_would_have_expired(client, session):
     client.post("/api/auth/logout", headers=_bearer(session["accessToken"]))
 
-    (key,) = redis_client().keys("revoked:*")
+    (key,) = redis_client().keys("*:revoked:*")
     # With the seconds by which another machine's clock may be behind.
     assert 14 * 60 < redis_client().ttl(key) <= 15 * 60 + 1 + LEEWAY_SECONDS
 

@@ -88,7 +88,7 @@ def log_out() -> AnyResponse:
         identity = _known(token, is_refresh=is_refresh)
         if identity is not None:
             cookies.check_csrf(identity.user_id)
-            revoke(identity.jti, identity.expires_at)
+            revoke(identity.user_id, identity.jti, identity.expires_at)
     return response
 
 

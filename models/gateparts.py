@@ -1,0 +1,146 @@
+"""What the gate's script is asked with, part by part, and in how many trips to Redis.
+
+On one server all parts are asked at once, in one atomic step with the admission. On a cluster the keys of a user, of
+velocity and of a sale lie on different shards, so that the same script is asked of one shard after the other, in the
+same order and with the same answers. What that gives up is the one atomic step: whoever was counted may still be refused by
+the next shard, or find it away.
+"""
+
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models import rediskeys
+from models.gateline import GateScript
+from models.settings import settings
+
+if TYPE_CHECKING:
+    from models.gate import Checks
+    from models.velocity import Question
+
+SCRIPTS = ("limit.lua", "velocity.lua", "view.lua", "gate.lua")
+
+# What is asked of a sale: a place in its line, only whether the Idempotency-Key is known, or nothing.
+LINE, SEEN, NOTHING = "line", "seen", ""
+NOT_ASKED = -1
+
+Answer = list[Any]
+Arguments = list[str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Whose request for how many units of which sale; `letter` is its kind's, and key and trace are '' without."""
+
+    sale_id: int
+    user_id: int
+    letter: str
+    quantity: int
+    key: str
+    trace: str
+
+
+@cache
+def _script() -> GateScript:
+    folder = Path(__file__).parent
+    return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
+
+
+def ask_at_once(request: Request, checks: "Checks | None") -> Answer:
+    """The gate's answer, in one trip. Raises as GateScript does."""
+    if checks is None:
+        return _script()(_keys_of_sale(request), [LINE, NOT_ASKED, 0, *_arguments_of_sale(request)])
+    keys = _keys_of_sale(request)
+    keys += _keys_of_asker(request, checks)
+    keys += _keys_of_velocity(request, checks.questions)
+    arguments: Arguments = [LINE, len(checks.limits), len(checks.questions), *_arguments_of_sale(request)]
+    arguments += _arguments_of_asker(checks)
+    for question in checks.questions:
+        arguments += question.arguments
+    return _script()(keys, arguments)
+
+
+def ask_in_turn(request: Request, checks: "Checks | None") -> Answer:
+    """The same answer, in one trip to each shard. Raises as GateScript does."""
+    left, findings = -1, []
+    if checks is not None:
+        code, _, *values = answer = _ask_of_asker(request, checks)
+        if code != "PASSED":
+            return answer
+        (left,) = values
+        if checks.questions:
+            # A retry gets the answer of its first try, and nothing behind it is counted.
+            if request.key and (answer := _ask_of_sale(request, SEEN))[0] != "UNSEEN":
+                return _with_left(answer, left)
+            code, findings, *_ = answer = _ask_of_velocity(request, checks.questions)
+            if code != "PASSED":
+                return answer
+    code, _, *values = _with_left(_ask_of_sale(request, LINE), left)
+    return [code, findings, *values]
+
+
+def _ask_of_sale(request: Request, asked: str) -> Answer:
+    return _script()(_keys_of_sale(request), [asked, NOT_ASKED, 0, *_arguments_of_sale(request)])
+
+
+def _ask_of_asker(request: Request, checks: "Checks") -> Answer:
+    keys = _keys_of_asker(request, checks)
+    return _script()(keys, [NOTHING, len(checks.limits), 0, *_arguments_of_asker(checks)])
+
+
+def _ask_of_velocity(request: Request, questions: "tuple[Question, ...]") -> Answer:
+    arguments: Arguments = [NOTHING, NOT_ASKED, len(questions)]
+    for question in questions:
+        arguments += question.arguments
+    return _script()(_keys_of_velocity(request, questions), arguments)
+
+
+def _with_left(answer: Answer, left: int) -> Answer:
+    """A place in line is told with how many more requests the limits let in, which another shard knows."""
+    return [*answer[:-1], left] if answer[0] in ("ADMITTED", "SEEN") else answer
+
+
+def _keys_of_sale(request: Request) -> list[str]:
+    sale_id = request.sale_id
+    return [
+        rediskeys.view(sale_id),
+        rediskeys.mailbox(sale_id),
+        rediskeys.awake(sale_id),
+        rediskeys.idempotency(sale_id, request.user_id, request.key),
+        rediskeys.counts(sale_id),
+    ]
+
+
+def _arguments_of_sale(request: Request) -> Arguments:
+    known = settings()
+    return [
+        request.user_id,
+        request.letter,
+        request.quantity,
+        secrets.token_urlsafe(12),
+        request.key,
+        known.idempotency_hours * 3600,
+        known.line_max,
+        rediskeys.AWAKE_MS,
+        request.trace,
+    ]
+
+
+def _keys_of_asker(request: Request, checks: "Checks") -> list[str]:
+    user_id = request.user_id
+    limits = [rediskeys.limit(user_id, limit.seconds) for limit in checks.limits]
+    return [rediskeys.revoked(user_id, checks.jti), rediskeys.generation(user_id), *limits]
+
+
+def _arguments_of_asker(checks: "Checks") -> Arguments:
+    arguments: Arguments = [checks.generation]
+    for limit in checks.limits:
+        arguments += (limit.amount, limit.seconds * 1000)
+    return arguments
+
+
+def _keys_of_velocity(request: Request, questions: "tuple[Question, ...]") -> list[str]:
+    noted = [rediskeys.velocity_noted(each.signal, request.user_id, request.sale_id) for each in questions]
+    return [*(each.seen_key for each in questions), *noted]
