@@ -6,6 +6,10 @@ RUN python -m venv /venv
 COPY requirements.txt .
 # Every file is pinned by its hash, and only wheels are taken: nothing is compiled, and no setup script runs.
 RUN /venv/bin/pip install --require-hashes --only-binary :all: -r requirements.txt
+# `--build-arg TRACES=1`: for OTEL_EXPORTER_OTLP_ENDPOINT, with what it needs beside them.
+ARG TRACES=
+COPY requirements/traces.txt .
+RUN [ -z "$TRACES" ] || /venv/bin/pip install --require-hashes --only-binary :all: -r traces.txt
 WORKDIR /app
 COPY celeryconfig.py gunicorn.conf.py pyproject.toml wsgi.py ./
 COPY models models

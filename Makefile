@@ -87,6 +87,7 @@ lock: install-dev ## compile the pinned requirements anew (needs uv)
 	cd requirements && $(LOCK) --output-file ../requirements.txt base.in
 	cd requirements && $(LOCK) --output-file local.txt local.in
 	cd requirements && $(LOCK) --output-file bench.txt bench.in
+	cd requirements && $(LOCK) --output-file traces.txt traces.in
 	cd requirements && $(LOCK) --output-file dev.txt dev.in
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"

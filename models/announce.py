@@ -4,9 +4,11 @@ Everything here comes after the commit, may run twice, and may fail without losi
 the sweeper tells again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import orjson
 import structlog
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 SCRIPTS = ("view.lua", "announce.lua")
 # How long Redis remembers a sale that is over.
 KEPT_SECONDS = 2 * 86_400
+NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 
 @cache
@@ -44,17 +47,22 @@ def announce(
     pace_per_second: float | None = None,
     read_through: int = 0,
     instead_of: int | None = None,
+    traces: Mapping[int, str] = NO_TRACES,
 ) -> bool:
     """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
 
     `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last
     ticket that the caller has read. A view of the revision `instead_of` is of a time that never was, and gives way.
-    True if this was news to the view.
+    `traces` has, by ticket, the traceparent below which whoever hears of a traced outcome goes on. True if this was
+    news to the view.
     """
     known = settings()
     sale_id = sale.sale_id
     wire = sale.to_wire()
-    news = orjson.dumps({"sale": wire, "outcomes": [outcome.to_wire() for outcome in outcomes]})
+    said: dict[str, Any] = {"sale": wire, "outcomes": [outcome.to_wire() for outcome in outcomes]}
+    if traces:
+        said["traces"] = {str(ticket): trace for ticket, trace in traces.items()}
+    news = orjson.dumps(said)
     view = [text for pair in sale.to_view().items() for text in pair]
     return bool(
         _script()(

@@ -45,6 +45,8 @@ class Request:
     idempotency_key: str | None = None
     original_ticket: int | None = None
     malformed: bool = False
+    # Where the spans of what becomes of it belong; nothing is decided by it (models/tracing.py).
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

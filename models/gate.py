@@ -141,6 +141,11 @@ class GateAnswer:
             left=left if left >= 0 else None,
         )
 
+    @property
+    def ticket(self) -> int | None:
+        """The ticket, of a request that has one."""
+        return int(self.values[0]) if self.code in ("ADMITTED", "SEEN") else None
+
     def _refusal(self) -> DomainError:
         code, detail = self.code, self.values[0] if self.values else 0
         if code in PLAIN_REFUSALS:

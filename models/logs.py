@@ -34,6 +34,11 @@ def name_lines(**fields: Any) -> None:
     _names.set(fields)
 
 
+def name_more(**fields: Any) -> None:
+    """Have these fields stand on the lines too, beside those that `name_lines` was told."""
+    _names.set({**_names.get(), **fields})
+
+
 def is_logged(level: int) -> bool:
     """Whether a line of this level is written at all: asked where putting it together has its price."""
     return logging.getLogger().isEnabledFor(level)

@@ -102,6 +102,7 @@ def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
             admitted_ms=_whole(fields["t"], 1, LAST_MS),
             idempotency_key=_text(fields["i"]) if "i" in fields else None,
             original_ticket=_whole(fields["o"], 1, BIGINT_MAX) if "o" in fields else None,
+            trace=fields.get("x"),
         )
     except (KeyError, ValueError):
         return Request(ticket, 0, Kind.PURCHASE, 0, nonce="", admitted_ms=0, malformed=True)

@@ -1,6 +1,6 @@
 """A purchase as it is told to its buyer, whether it waits in the mailbox, is in the news, or stands in its row."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Self
@@ -36,6 +36,8 @@ class PurchaseRecord:
     revision: int = 0
     position: int | None = None
     estimate_seconds: float | None = None
+    # What heard of it goes on in this trace (models/tracing.py): never told to a client, and beside the wire form.
+    trace: str | None = field(default=None, compare=False)
 
     @property
     def is_settled(self) -> bool:
@@ -91,4 +93,4 @@ class PurchaseRecord:
 
 
 # dataclasses.astuple copies every value deeply, which was half of the work of settling a request.
-_values_of = attrgetter(*(field.name for field in fields(PurchaseRecord)))
+_values_of = attrgetter(*(each.name for each in fields(PurchaseRecord) if each.name != "trace"))

@@ -6,6 +6,7 @@ directory; the environment wins. `.env.example` lists them all and a test holds 
 
 import re
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -116,6 +117,11 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = Field(default=None, description="where the processes of one machine count together")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="of a Celery worker's own /metrics; 0 is none")
 
+    # Traces.
+    otel_exporter_otlp_endpoint: str = Field(default="", description="http(s)://host:4318 of a collector; empty: off")
+    traces_share: float = Field(default=0.01, ge=0, le=1, description="of the requests for units that are traced")
+    traces_per_second_max: int = Field(default=20, ge=1, le=1_000, description="that one process begins to trace")
+
     @field_validator("rate_limit_exempt", "trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: object) -> object:
@@ -143,6 +149,15 @@ class Settings(BaseSettings):
         for prefix in ("postgres://", "postgresql://"):
             if value.startswith(prefix):
                 return "postgresql+psycopg://" + value.removeprefix(prefix)
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _have_what_sends_traces(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("is no http:// or https:// address of a collector")
+        if value and not _is_installed("opentelemetry", "sdk", "exporter"):
+            raise ValueError("needs what requirements/traces.txt installs")
         return value
 
     @model_validator(mode="after")
@@ -182,6 +197,14 @@ class Settings(BaseSettings):
 
     def is_trusted_proxy(self, address: str) -> bool:
         return _inside(address, self.trusted_proxies)
+
+
+def _is_installed(package: str, *parts: str) -> bool:
+    """Whether all of these parts of a package are there; nothing of them is loaded to find out."""
+    try:
+        return all(find_spec(f"{package}.{part}") for part in parts)
+    except ModuleNotFoundError:
+        return False
 
 
 # Asked twice or more on every request, about the few proxies and the customers of the moment.

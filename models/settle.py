@@ -24,6 +24,7 @@ from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_rules import end_if_sold_out, lock_sale, touch
 from models.settings import settings
+from models.settle_traces import telling
 from models.snapshot import SaleSnapshot, terms_of
 from models.totals import add_totals
 
@@ -127,13 +128,15 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
         metrics.settled(outcomes, seconds)
     if waiting:
         pace = len(fresh) / seconds if fresh else None
-        announce(
-            snapshot,
-            [*told, *outcomes],
-            strays=strays,
-            pace_per_second=pace,
-            read_through=waiting[-1].ticket,
-        )
+        with telling(sale_id, fresh, outcomes, seconds) as traces:
+            announce(
+                snapshot,
+                [*told, *outcomes],
+                strays=strays,
+                pace_per_second=pace,
+                read_through=waiting[-1].ticket,
+                traces=traces,
+            )
     confirmed = next((outcome.ticket for outcome in outcomes if outcome.status == Status.CONFIRMED), None)
     if confirmed is not None:
         refresh_first_page(sale_id, confirmed)

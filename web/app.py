@@ -43,6 +43,7 @@ from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
 from web.stopping import init_stopping
+from web.traces import init_traces
 from web.trail import init_trail
 
 # The API, one blueprint a resource. A new one is added here, and nowhere else.
@@ -94,6 +95,7 @@ def create_app() -> OpenAPI:
     init_forwarded(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)
+    init_traces(app)
     init_metrics(app)
     init_stopping(app)
     init_trail(app)

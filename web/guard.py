@@ -22,6 +22,7 @@ from web.auth import current_user
 from web.limits import client_address, note_left, purchase_limits
 from web.recorder import recorder
 from web.standing import standing_copy
+from web.traces import begin_at_gate
 from web.unauthorized import TokenRevokedError
 
 # Asked by machines that decide whether this process lives, not by customers.
@@ -68,9 +69,15 @@ def pass_gate(
         limits=() if is_exempt else purchase_limits(),
         questions=() if is_trusted else questions_about(attempt, standing_copy().current().passes),
     )
+    trace = begin_at_gate(sale_id)
+    traceparent = trace.traceparent if trace else None
     began = time.perf_counter()
-    answer = ask(sale_id, who.user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks)
+    answer = ask(
+        sale_id, who.user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks, trace=traceparent
+    )
     seconds = time.perf_counter() - began
+    if trace:
+        trace.answered(answer.code, answer.ticket)
     for finding in answer.findings:
         if finding.is_new:
             recorder().keep(_record(attempt, finding))

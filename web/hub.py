@@ -125,7 +125,7 @@ class Hub:
         with self._lock:
             for outcome in outcomes:
                 for listener in self._users.get(outcome.user_id, ()):
-                    listener.send(settled_frame(outcome))
+                    listener.send(settled_frame(outcome), outcome)
             room = self._rooms.get(sale.sale_id)
             if room is None or (room.latest is not None and room.latest.revision >= sale.revision):
                 return

@@ -6,6 +6,7 @@ A slow client is dropped, never waited for: whoever fills its queue closes it.
 import queue
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from simple_websocket import ConnectionClosed, Server
 
 from models.addresses import Address
 from models.events import SaleEvent
+from models.record import PurchaseRecord
 from web.auth import Identity
 from web.json import to_json
+from web.traces import delivered
 
 log = structlog.get_logger()
 
@@ -41,14 +44,17 @@ class SocketListener:
         self.identity: Identity | None = None
         # For each joined sale: whether the client has caught up, or must be told again of what came meanwhile.
         self.joined: dict[int, Joined] = {}
-        self._outgoing: queue.Queue[str | _Close | None] = queue.Queue(OUTGOING_MAX)
+        self._outgoing: queue.Queue[str | _Traced | _Close | None] = queue.Queue(OUTGOING_MAX)
         self._is_ending = False
         self._writer = threading.Thread(target=self._write_for_ever, name="socket-writer", daemon=True)
         self._writer.start()
 
-    def send(self, text: str) -> None:
-        """Queue a frame; a client that is too slow to take it is dropped."""
-        self._put(text)
+    def send(self, text: str, outcome: PurchaseRecord | None = None) -> None:
+        """Queue a frame; a client that is too slow to take it is dropped. `outcome` is what it tells of, if any."""
+        if outcome is not None and outcome.trace is not None:
+            self._put(_Traced(text, outcome, time.time_ns()))
+        else:
+            self._put(text)
 
     def send_event(self, event: SaleEvent) -> None:
         self.send(frame(event.name, event.data))
@@ -80,7 +86,7 @@ class SocketListener:
         """End the writer, after the handler is done with this socket."""
         self._put(None)
 
-    def _put(self, what: "str | _Close | None") -> None:
+    def _put(self, what: "str | _Traced | _Close | None") -> None:
         try:
             self._outgoing.put_nowait(what)
         except queue.Full:
@@ -93,7 +99,11 @@ class SocketListener:
                     # The client answers with the same, and that ends the conversation.
                     self.connection.close(what.code, what.reason)
                     return
-                self.connection.send(what)
+                if isinstance(what, _Traced):
+                    self.connection.send(what.text)
+                    delivered(what.outcome, what.since_ns, "socket")
+                else:
+                    self.connection.send(what)
         except (ConnectionClosed, OSError):
             self.drop()
 
@@ -104,6 +114,15 @@ class _Close:
 
     code: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A frame that tells of a traced outcome, and when it got into the queue."""
+
+    text: str
+    outcome: PurchaseRecord
+    since_ns: int
 
 
 class Joined:

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -101,6 +102,9 @@ class NewsReader:
             news = orjson.loads(data)
             sale = SaleSnapshot.from_wire(news["sale"])
             outcomes = [PurchaseRecord.from_wire(wire) for wire in news["outcomes"]]
+            if "traces" in news:
+                traces = dict(news["traces"])
+                outcomes = [replace(outcome, trace=traces.get(str(outcome.ticket))) for outcome in outcomes]
         except (ValueError, TypeError, LookupError, ArithmeticError):
             # Anybody in Redis can say anything on a channel: the reader of all sales does not end with it.
             log.warning("news.unreadable", channel=channel[:100])

@@ -31,6 +31,7 @@ from web.schemas_purchases import (
     TicketPath,
     WaitQuery,
 )
+from web.traces import note_outcome
 from web.waiting import waiters
 from web.wake import waker
 
@@ -159,7 +160,7 @@ def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: 
 
     if admission.replayed and (record := look()).is_settled:
         return record
-    return waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look, since=since)
+    return note_outcome(waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look, since=since))
 
 
 def final_answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
@@ -217,11 +218,11 @@ def _await(
     PostgreSQL is asked last: a crowd that asks about its tickets right after the gate would be a crowd before it.
     """
     if (heard := waiters().heard_of(sale_id, ticket, viewer.user_id)) is not None:
-        return heard
+        return note_outcome(heard)
     record = find_waiting(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin) or look()
     if record.is_settled:
         return record
-    return waiters().wait(sale_id, record.ticket, record.user_id, seconds, look) or look()
+    return note_outcome(waiters().wait(sale_id, record.ticket, record.user_id, seconds, look)) or look()
 
 
 def _tell(record: PurchaseRecord) -> Response:

@@ -11,6 +11,7 @@ from flask.wrappers import Response
 
 from models.logs import is_logged, name_lines
 from web.auth import Identity, asks_gate
+from web.traces import is_traced
 
 log = structlog.get_logger()
 
@@ -56,7 +57,9 @@ def _end(response: Response) -> Response:
 
 
 def _is_quiet(route: str | None, status: int) -> bool:
-    """A client that names its request wants to find it again."""
+    """A client that names its request wants to find it again, and whoever looks at a trace its line."""
     if route in QUIET_ROUTES:
         return True
-    return status in GATE_STATUSES and HEADER not in request.headers and asks_gate(request.endpoint or "")
+    if status not in GATE_STATUSES or HEADER in request.headers or is_traced():
+        return False
+    return asks_gate(request.endpoint or "")
