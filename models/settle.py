@@ -5,7 +5,7 @@ The sale's row lock is what makes one worker at a time true. Everything may run 
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 
@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 from models import mailbox, metrics
 from models.announce import announce
 from models.buyer_months import add_units, with_month
-from models.clock import EPOCH, from_ms, to_ms
+from models.clock import to_ms
 from models.database import database_now, transaction
 from models.decide import Decision, Holding, Request, decide
 from models.first_page import refresh_first_page
+from models.outcomes import write_outcomes
 from models.purchase import Kind, Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
@@ -44,14 +45,6 @@ FIRST_TICKETS = text("""
       USING (user_id, idempotency_key)
     WHERE purchases.sale_id = :sale_id
 """)
-
-# All outcomes of a batch, in one stream of rows.
-COPY_PURCHASES = """
-    COPY purchases (sale_id, ticket, user_id, kind, quantity, status, reason, unit_price, total_amount, currency,
-                    nonce, idempotency_key, duplicate_of, original_ticket, admitted_at, settled_at, expires_at,
-                    revision)
-    FROM STDIN
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +152,7 @@ def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -
     touch(sale, now)
     end_if_sold_out(sale)
     records = _records(sale, decision, to_ms(now))
-    _copy(session, records, decision, to_ms(now))
+    write_outcomes(session, records, decision.outcomes, to_ms(now))
     add_units(session, sale, ((record.user_id, record.quantity) for record in records if record.reason is None))
     confirmed = (record for record in records if record.status == Status.CONFIRMED)
     add_totals(session, sale.id, ((record.user_id, record.ticket, record.quantity) for record in confirmed))
@@ -214,38 +207,6 @@ def _records(sale: FlashSale, decision: Decision, now_ms: int) -> list[PurchaseR
 
 def _total(unit_price: Decimal | None, quantity: int) -> Decimal | None:
     return None if unit_price is None else unit_price * quantity
-
-
-def _copy(session: Session, records: Iterable[PurchaseRecord], decision: Decision, now_ms: int) -> None:
-    connection = session.connection().connection.driver_connection
-    assert connection is not None  # noqa: S101 - a session in a transaction has one
-    settled_at = from_ms(now_ms)
-    with connection.cursor() as cursor, cursor.copy(COPY_PURCHASES) as copy:
-        for record, outcome in zip(records, decision.outcomes, strict=True):
-            # A duplicate leaves its key with the first, so that the key stays unique.
-            key = None if record.duplicate_of else outcome.request.idempotency_key
-            copy.write_row(
-                (
-                    record.sale_id,
-                    record.ticket,
-                    record.user_id,
-                    record.kind,
-                    record.quantity,
-                    record.status,
-                    record.reason,
-                    record.unit_price,
-                    record.total_amount,
-                    record.currency,
-                    outcome.request.nonce,
-                    key,
-                    record.duplicate_of,
-                    record.original_ticket,
-                    from_ms(record.admitted_ms) if record.admitted_ms else EPOCH,
-                    settled_at,
-                    from_ms(record.expires_ms) if record.expires_ms else None,
-                    record.revision,
-                )
-            )
 
 
 def _sort_leftovers(
