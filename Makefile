@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,13 @@ proxy: ## install Debian's nginx, which the tests of the proxy run, unless it is
 			{ echo "doorbuster: there is no nginx: as root, apt-get install nginx-light" >&2; exit 1; }; \
 		apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends nginx-light >/dev/null; }
+
+promtool: ## fetch Debian's promtool, which the tests of the alert rules run, into .cache unless it is there
+	@command -v promtool >/dev/null || [ -x .cache/promtool ] || { \
+		command -v apt-get >/dev/null || { echo "doorbuster: there is no promtool: put Prometheus's into .cache" >&2; exit 1; }; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update --quiet=2; fi; \
+		mkdir -p .cache/prometheus && cd .cache/prometheus && apt-get download --quiet=2 --option APT::Sandbox::User=root prometheus && \
+		dpkg-deb --extract prometheus_*.deb . && mv usr/bin/promtool .. && cd .. && rm -r prometheus; }
 
 wrk: ## install Debian's load generator, which the benchmarks use, unless it is there (as root)
 	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

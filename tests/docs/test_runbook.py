@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 SECTIONS = set(re.findall(r"^### (\w+)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE))
 CODE = r"[A-Z]+(?:_[A-Z]+)+"
@@ -27,6 +29,15 @@ def test_every_alert_has_a_section() -> None:
     alerts = {name for file in rules for name in re.findall(r"^\s*- alert: (\w+)", file.read_text(), re.MULTILINE)}
 
     assert alerts <= SECTIONS
+
+
+def test_an_alert_leads_to_its_section() -> None:
+    rules = yaml.safe_load((ROOT / "ops/monitoring/alerts.yml").read_text())["groups"][0]["rules"]
+
+    for rule in rules:
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        headings = re.findall(r"^### (\w+)$", (ROOT / page).read_text(), re.MULTILINE)
+        assert [heading for heading in headings if heading.lower() == anchor] == [rule["alert"]]
 
 
 def test_the_events_that_the_page_names_are_logged_somewhere() -> None:
