@@ -149,11 +149,15 @@ class Crowd:
             await self._pause(answer, tries)
 
     async def _try(self, ask: Ask, method: str, path: str, body: Mapping[str, Any] | None, key: str) -> Answer | None:
+        mark = object()
+        self.ledger.in_hand.add(mark)
         try:
             answer = await self.ask_anybody(method, path, token=ask.token, body=body, key=key)
         except TroubleError as trouble:
             self.ledger.silences[str(trouble)] += 1
             return None
+        finally:
+            self.ledger.in_hand.discard(mark)
         self._note(ask, answer)
         return answer
 

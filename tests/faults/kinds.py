@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.faults.ledger import Ledger
 from tests.faults.oracle import Restore
 from tests.faults.stack import Stack
 
@@ -25,6 +26,7 @@ class Site:
     rng: random.Random
     sale_ids: list[int]
     admin_token: str
+    ledger: Ledger
     restores: list[Restore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)  # what a fault's check must know of its run

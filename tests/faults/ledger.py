@@ -93,6 +93,8 @@ class Ledger:
     asks: list[Ask] = field(default_factory=list)
     silences: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    # Tries that have no answer yet, each by a mark of its own.
+    in_hand: set[object] = field(default_factory=set)
 
     @property
     def accepted(self) -> list[Ask]:

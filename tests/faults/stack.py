@@ -47,7 +47,7 @@ CELERY = (*WORKERS, "chores")
 LEFT_OUT = frozenset({"flower"})
 
 # A machine that does much else starts ten processes slowly.
-READY_SECONDS_MAX = 300
+READY_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 60
 MIGRATE_SECONDS_MAX = 120
 POLL_SECONDS = 0.1

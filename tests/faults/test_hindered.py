@@ -3,7 +3,7 @@
 import pytest
 
 # The first test of a file also starts ten processes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1500)
 
 
 def test_a_redis_that_is_full_refuses_cleanly_and_loses_nothing(survives):

@@ -3,7 +3,7 @@
 import pytest
 
 # The first test of a file also starts ten processes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1500)
 
 
 def test_both_workers_killed_in_a_rush_lose_nothing(survives):
