@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool pooler wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,14 @@ promtool: ## fetch Debian's promtool, which the tests of the alert rules run, in
 		if [ "$$(id -u)" = 0 ]; then apt-get update --quiet=2; fi; \
 		mkdir -p .cache/prometheus && cd .cache/prometheus && apt-get download --quiet=2 --option APT::Sandbox::User=root prometheus && \
 		dpkg-deb --extract prometheus_*.deb . && mv usr/bin/promtool .. && cd .. && rm -r prometheus; }
+
+pooler: ## install Debian's PgBouncer, which the tests of the pooler run, unless it is there (as root)
+	@[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+			{ echo "doorbuster: there is no pgbouncer: as root, apt-get install pgbouncer" >&2; exit 1; }; \
+		apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends pgbouncer >/dev/null && \
+		{ service pgbouncer stop; update-rc.d pgbouncer disable; true; } >/dev/null 2>&1; }
 
 wrk: ## install Debian's load generator, which the benchmarks use, unless it is there (as root)
 	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

@@ -54,7 +54,9 @@ def demo_database(known: Settings) -> Iterator[psycopg.Connection]:
     """A connection to the database of a demo; raises OpsError where it is none, or cannot be reached."""
     if known.environment != "demo":
         raise OpsError(f"this is for a demo alone, and ENVIRONMENT is {known.environment} here")
-    options = f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS} -c timezone=UTC"
+    # A pooler takes none; then the command has no bound but its reader's patience.
+    bounds = f"-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS} -c timezone=UTC"
+    options = "" if known.database_pooled else bounds
     try:
         with psycopg.connect(
             known.psycopg_url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options

@@ -97,7 +97,7 @@ def _bounds(bounds: dict[str, int]) -> Iterator[Finding]:
     dropped = [name for name, value in asked.items() if bounds.get(name) != value]
     if dropped:
         what = f"our connections do not get the bounds that they ask for: {', '.join(dropped)}"
-        cure = "let the pooler pass `options` on, or ALTER ROLE … SET each of them on the server"
+        cure = "DATABASE_POOLED=true, where a pooler lends the connections"
         yield critical("POSTGRES_BOUNDS_DROPPED", what, cure)
     stall_ms = max(asked["statement_timeout"], asked["idle_in_transaction_session_timeout"])
     if stall_ms > STALL_MS_MAX:
