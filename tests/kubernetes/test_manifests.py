@@ -14,8 +14,8 @@ from ops.processes import MIGRATE, Process, application
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "ops/kubernetes"
 VERSION = "1.35"
-# KEDA's own kinds are in no schema of Kubernetes.
-NOT_KUBERNETES = ("kustomize.config.k8s.io/", "keda.sh/")
+# The kinds of KEDA and of Prometheus's operator are in no schema of Kubernetes.
+NOT_KUBERNETES = ("kustomize.config.k8s.io/", "keda.sh/", "monitoring.coreos.com/")
 OURS = {"web", "live", "worker", "chores", "beat", "flower"}
 SECRETS = {"DATABASE_URL", "REDIS_URL", "JWT_SECRET_KEY", "FLOWER_BASIC_AUTH"}
 
@@ -141,3 +141,36 @@ def test_the_measures_that_workers_and_sockets_are_scaled_by_are_told() -> None:
     for part, scaler in of_kind("ScaledObject").items():
         query = scaler["spec"]["triggers"][0]["metadata"]["query"]
         assert any(f'"{measure}"' in told for measure in query.replace("(", " ").replace(")", " ").split()), part
+
+
+def test_everybody_who_counts_is_asked_by_prometheus_at_a_port_that_is_there() -> None:
+    asked = {}
+    for monitor in of_kind("PodMonitor").values():
+        [chosen] = monitor["spec"]["selector"]["matchExpressions"]
+        [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+        asked |= dict.fromkeys(chosen["values"], endpoint)
+
+    assert asked.keys() == {"web", "live", "worker", "chores"}
+    told = dict(
+        line.split("=") for line in (KUBERNETES / "base/settings.env").read_text().splitlines() if line[:1].isupper()
+    )
+    for part, endpoint in asked.items():
+        [container] = pod(of_kind("Deployment")[part])["containers"]
+        ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+        setting = {"web": "PORT", "live": "LIVE_PORT"}.get(part, "METRICS_PORT")
+        assert ports[endpoint["port"]] == told[setting], part
+        # Whoever has a Service, or shares a port with buyers, is asked with the token.
+        assert ("authorization" in endpoint) == (part in of_kind("Service")), part
+
+
+def test_web_grows_by_its_processor_live_by_sockets_and_workers_by_lines() -> None:
+    [measure] = of_kind("HorizontalPodAutoscaler")["web"]["spec"]["metrics"]
+    queries = {part: each["spec"]["triggers"][0]["metadata"]["query"] for part, each in of_kind("ScaledObject").items()}
+
+    assert measure["resource"]["name"] == "cpu"
+    assert "doorbuster_sockets" in queries["live"]
+    assert "doorbuster_line_" in queries["worker"]
+    for part in ("web", "live"):
+        [container] = pod(of_kind("Deployment")[part])["containers"]
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), part
+        assert "preStop" in container["lifecycle"], part
