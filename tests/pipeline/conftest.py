@@ -31,9 +31,12 @@ COMMANDS = {
     "chores": (*CELERY, *WORKER, "--queues", "chores"),
     "beat": (*CELERY, "beat", "--scheduler", "worker.beat:BoundedScheduler", "--pidfile="),
 }
-DRAIN_SECONDS = 15
-# A worker imports for a second, or for a minute where fifty others want the same processor.
-READY_SECONDS = 120
+# Far above what anything takes here alone; a worker imports for a second, or for a minute where fifty others want the
+# same processor.
+DRAIN_SECONDS = 120
+READY_SECONDS = 240
+# For so long a buyer asks a Redis that is away.
+PATIENCE_SECONDS = 120
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = DRAIN_SECONDS) -> None:
@@ -129,12 +132,12 @@ class Rush:
 
     def wait(self) -> "Rush":
         for thread in self._threads:
-            thread.join(60)
+            thread.join(2 * PATIENCE_SECONDS)
             assert not thread.is_alive()
         return self
 
     def wait_for(self, accepted: int) -> None:
-        eventually(lambda: len(self.accepted) >= accepted or not self._is_running(), f"{accepted} accepted", 30)
+        eventually(lambda: len(self.accepted) >= accepted or not self._is_running(), f"{accepted} accepted")
 
     def _is_running(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
@@ -149,7 +152,8 @@ class Rush:
             self._ask(sale_id, buyer)
 
     def _ask(self, sale_id: int, buyer: int) -> None:
-        for _ in range(200):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
             try:
                 # The key makes it safe to ask again where the answer was lost.
                 admission = admit(sale_id, buyer, Kind.PURCHASE, self._quantity, idempotency_key="once")

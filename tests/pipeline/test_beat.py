@@ -31,12 +31,12 @@ def _ticks_wait(store) -> None:
 @pytest.mark.usefixtures("_ticks_wait")
 def test_beat_sends_nothing_while_many_ticks_wait_and_goes_on_when_they_are_taken(processes):
     processes.start("beat")
-    eventually(lambda: "tick.withheld" in processes.log("beat"), "beat withheld a tick", 30)
+    eventually(lambda: "tick.withheld" in processes.log("beat"), "beat withheld a tick")
 
     assert waiting() == TICKS_WAITING_MAX
 
     processes.start("chores")
-    eventually(lambda: redis_client().exists(rediskeys.BEAT_HEARTBEAT) == 1, "a tick of beat's was taken", 60)
+    eventually(lambda: redis_client().exists(rediskeys.BEAT_HEARTBEAT) == 1, "a tick of beat's was taken")
     eventually(lambda: waiting() < TICKS_WAITING_MAX, "what waited was taken")
 
 
@@ -48,15 +48,15 @@ def test_without_the_bound_ticks_pile_up(processes, monkeypatch):
 
     processes.start("beat")
 
-    eventually(lambda: waiting() > TICKS_WAITING_MAX, "one more tick waits", 60)
+    eventually(lambda: waiting() > TICKS_WAITING_MAX, "one more tick waits")
 
 
 def test_beat_is_not_stopped_by_a_broker_that_is_away_for_a_moment(processes, servers):
     processes.start("beat")
-    eventually(lambda: waiting() > 0, "the first tick waits", 60)
+    eventually(lambda: waiting() > 0, "the first tick waits")
     servers.valkey.kill()
     time.sleep(1)
     servers.valkey.start()
     redis_client().delete(tasks.CHORES_QUEUE)
 
-    eventually(lambda: waiting() > 0, "beat sends again", 60)
+    eventually(lambda: waiting() > 0, "beat sends again")

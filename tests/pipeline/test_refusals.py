@@ -12,8 +12,8 @@ def test_a_redis_that_forgot_who_was_blocked_is_told_by_beat_and_chores(processe
     processes.start("chores")
     processes.start("beat")
     processes.wait_ready("chores")
-    eventually(lambda: redis_client().exists(rediskeys.GENERATIONS_TOLD), "it was told once", 30)
+    eventually(lambda: redis_client().exists(rediskeys.GENERATIONS_TOLD), "it was told once")
 
     redis_client().delete(rediskeys.generation(ann.id), rediskeys.GENERATIONS_TOLD)
 
-    eventually(lambda: is_revoked("any", ann.id, 0), "it is told again", 30)
+    eventually(lambda: is_revoked("any", ann.id, 0), "it is told again")

@@ -69,7 +69,7 @@ def test_a_worker_that_is_stopped_with_the_sale_in_hand_is_replaced_and_does_no_
     rush.wait()
 
     # PostgreSQL takes the lock from a holder that sleeps on it (5 s); the other worker goes on.
-    eventually(lambda: drained(sale.id), "the line is empty without the sleeper", 20)
+    eventually(lambda: drained(sale.id), "the line is empty without the sleeper")
     processes.signal("worker-1", signal.SIGCONT)
     time.sleep(1)
     assert_exact(rush, sale.id, 3000)
@@ -89,7 +89,7 @@ def test_redis_killed_in_the_middle_of_a_rush_keeps_every_accepted_request(make_
 
     rush.wait()
 
-    eventually(lambda: drained(sale.id), "the line is empty", 30)
+    eventually(lambda: drained(sale.id), "the line is empty")
     assert rush.unknown == 0
     assert_exact(rush, sale.id, 3000)
 
@@ -108,7 +108,7 @@ def test_postgres_killed_in_the_middle_of_a_rush_delays_the_outcomes_and_changes
 
     rush.wait()
 
-    eventually(lambda: drained(sale.id), "the line is empty", 30)
+    eventually(lambda: drained(sale.id), "the line is empty")
     assert_exact(rush, sale.id, 3000)
 
 
@@ -121,7 +121,7 @@ def test_a_line_that_nobody_woke_is_found_by_the_sweeper(make_sale, processes):
     mail = {"u": 1, "k": "p", "q": 1, "n": "n", "t": round(time.time() * 1000)}
     redis_client().xadd(rediskeys.mailbox(sale.id), mail, id="0-*")
 
-    eventually(lambda: len(settled(sale.id)) == 1, "the sweeper woke the sale", 10)
+    eventually(lambda: len(settled(sale.id)) == 1, "the sweeper woke the sale")
 
 
 def test_a_dedicated_sale_has_its_own_worker_and_is_stood_in_for_when_that_is_away(make_sale, processes):
@@ -137,16 +137,16 @@ def test_a_dedicated_sale_has_its_own_worker_and_is_stood_in_for_when_that_is_aw
     later = Rush([sale.id], 6, dedicated=True).start().wait()
     processes.start("beat")
 
-    eventually(lambda: drained(sale.id), "the shared worker stood in", 10)
+    eventually(lambda: drained(sale.id), "the shared worker stood in")
     assert len(rush.accepted | later.accepted) == 6
 
 
 def test_beat_opens_and_ends_a_sale_on_time_and_the_gate_does_not_wait_for_it(make_sale, processes, sale_row):
-    sale = make_sale(total_stock=10, opens_in=timedelta(seconds=1), lasts=timedelta(seconds=3))
     for name in ("worker", "chores"):
         processes.start(name)
     processes.wait_ready("worker", "chores")
-    eventually(lambda: Rush([sale.id], 1).start().wait().accepted, "the gate is open", 5)
+    sale = make_sale(total_stock=10, opens_in=timedelta(seconds=1), lasts=timedelta(seconds=8))
+    eventually(lambda: Rush([sale.id], 1).start().wait().accepted, "the gate is open")
     eventually(lambda: len(settled(sale.id)) == 1, "settled without beat")
     assert sale_row(sale.id).state == "live"
 
