@@ -20,17 +20,19 @@ from ops.ports import LOOPBACK, free_port
 from ops.processes import application
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS_MAX = 180
+READY_SECONDS_MAX = 400
 POLL_SECONDS = 0.1
-# Flower watches; nobody buys there.
-LEFT_OUT = frozenset({"flower"})
+# Above every grace in the table: a process that is killed instead has not been asked to stop.
+STOP_SECONDS_MAX = 60
 
 
 class ThrowawayShop:
     """The running processes, by their names in the table."""
 
-    def __init__(self, logs: Path) -> None:
-        self.port, self.live_port = free_port(), free_port()
+    def __init__(self, logs: Path, *, flower: bool = False) -> None:
+        self.port, self.live_port, self.flower_port = free_port(), free_port(), free_port()
+        # Flower watches; nobody buys there.
+        self._left_out = frozenset() if flower else frozenset({"flower"})
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, list[str]] = {}
@@ -40,16 +42,15 @@ class ThrowawayShop:
         return f"http://{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises OpsError if it is not within three minutes."""
-        known = settings().model_copy(
-            update={"host": LOOPBACK, "port": self.port, "live_port": self.live_port, "web_workers": 1}
-        )
+        """Start everything and wait until it is ready. Raises OpsError if it is not in time."""
+        ports = {"port": self.port, "live_port": self.live_port, "flower_port": self.flower_port}
+        known = settings().model_copy(update={"host": LOOPBACK, "web_workers": 1} | ports)
         for process in application(known):
-            if process.name not in LEFT_OUT:
+            if process.name not in self._left_out:
                 self._commands |= process.programs
         for name in self._commands:
             self.start_process(name)
-        self._wait_until_ready()
+        self.wait_until_ready()
 
     def start_process(self, name: str) -> None:
         ports = {"HOST": LOOPBACK, "PORT": str(self.port), "LIVE_PORT": str(self.live_port)}
@@ -75,7 +76,7 @@ class ThrowawayShop:
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)
@@ -90,9 +91,12 @@ class ThrowawayShop:
     def log(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_text()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Until everything answers. Raises OpsError if it does not within three minutes."""
         end = time.monotonic() + READY_SECONDS_MAX
         addresses = [f"{self.url}/readyz", f"http://{LOOPBACK}:{self.live_port}/healthz"]
+        if "flower" not in self._left_out:
+            addresses.append(f"http://{LOOPBACK}:{self.flower_port}/healthcheck")
         while addresses:
             try:
                 with urllib.request.urlopen(addresses[0], timeout=5):  # noqa: S310 # nosec B310 # our own address
@@ -104,9 +108,9 @@ class ThrowawayShop:
 
 
 @contextmanager
-def throwaway_shop(logs: Path) -> Iterator[ThrowawayShop]:
+def throwaway_shop(logs: Path, *, flower: bool = False) -> Iterator[ThrowawayShop]:
     """A running shop on the PostgreSQL and Redis of this process's settings; its logs lie in `logs`."""
-    shop = ThrowawayShop(logs)
+    shop = ThrowawayShop(logs, flower=flower)
     try:
         shop.start()
         yield shop

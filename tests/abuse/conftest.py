@@ -24,12 +24,12 @@ from web.recorder import recorder
 from web.standing import standing_copy
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 30
+START_SECONDS = 240
 # Addresses of nobody (RFC 5737); the admin of these tests sits at 127.0.0.1.
 OFFICE = "198.51.100.7"
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 10) -> Any:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Wait until the condition holds, and return what it came to; fail with `what` if it does not in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -162,7 +162,7 @@ class Server:
 
     def status(self, path: str = "/api/products", *headers: tuple[str, str]) -> int:
         """The status of a GET with these headers, each on a line of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.putrequest("GET", path)
             for name, value in headers:
@@ -176,7 +176,7 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(10)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(5)

@@ -215,7 +215,7 @@ def test_of_two_admins_who_make_the_same_rule_at_once_one_is_told_that_it_exists
     body = {"network": "203.0.113.0/24", "action": "deny", "reason": "bots"}
 
     def make(_):
-        barrier.wait(10)
+        barrier.wait(60)
         answer = app.test_client().post("/api/ip-rules", headers=admin, json=body)
         return answer.status_code, answer.json.get("code")
 

@@ -266,7 +266,7 @@ def together(action):
     barrier = Barrier(THREADS)
 
     def one(number):
-        barrier.wait(30)
+        barrier.wait(60)
         return action(number)
 
     with ThreadPoolExecutor(THREADS) as pool:

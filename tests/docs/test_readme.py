@@ -20,8 +20,8 @@ from ops.settings_table import renewed
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-START_SECONDS_MAX = 120
-STOP_SECONDS_MAX = 60
+START_SECONDS_MAX = 400
+STOP_SECONDS_MAX = 180
 BETWEEN = "--- the next block ---"
 
 

@@ -21,8 +21,8 @@ from ops.ports import LOOPBACK, free_port
 from ops.processes import application
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS_MAX = 90
-ANSWER_SECONDS_MAX = 30
+START_SECONDS_MAX = 300
+ANSWER_SECONDS_MAX = 90
 THREADS = 4
 HEAD = b"Host: shop.test\r\nConnection: close\r\n"
 LOGIN = b"POST /api/auth/login HTTP/1.1\r\nHost: shop.test\r\nContent-Type: application/json\r\n"
@@ -71,7 +71,7 @@ class Server:
     def stop(self):
         self._process.terminate()
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(5)

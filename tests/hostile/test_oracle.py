@@ -60,7 +60,7 @@ def sleeper():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield process
     process.kill()
-    process.wait(10)
+    process.wait(60)
 
 
 def test_a_process_that_died_is_noticed(sleeper):
@@ -68,7 +68,7 @@ def test_a_process_that_died_is_noticed(sleeper):
     assert not watch.died()
 
     sleeper.send_signal(signal.SIGKILL)
-    sleeper.wait(10)
+    sleeper.wait(60)
 
     assert watch.died() == [f"sleeper (pid {sleeper.pid}) died"]
 
@@ -92,7 +92,7 @@ def test_a_child_that_died_and_was_replaced_is_noticed_twice():
     finally:
         for _, process in Watch({"parent": parent.pid})._seen.values():
             process.kill()
-        parent.wait(10)
+        parent.wait(60)
 
 
 def test_growth_is_noticed_and_a_cache_that_fills_is_not():

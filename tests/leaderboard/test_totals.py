@@ -30,7 +30,7 @@ def together(count, action):
     barrier = Barrier(count)
 
     def one(number):
-        barrier.wait(10)
+        barrier.wait(60)
         return action(number)
 
     with ThreadPoolExecutor(count) as pool:

@@ -17,7 +17,7 @@ from models.user import Role
 from web.rounds import WALK_EVERY_SECONDS
 
 # Generous: what is promised is three seconds, on a machine that has time for it.
-SECONDS = 20
+SECONDS = 90
 PROXIED = {"TRUSTED_PROXIES": "127.0.0.0/8"}
 DENIED, NEIGHBOUR = "203.0.113.9", "203.0.114.9"
 
@@ -137,7 +137,7 @@ def test_control_without_the_rounds_a_blocked_user_goes_on_listening(other_live,
 def test_while_redis_is_away_nobody_is_closed_but_those_whose_time_is_over(live, make_sale, token_of, servers):
     sale = make_sale()
     stays = joined(live, sale, token=token_of(1))
-    over = joined(live, sale, token=token_of(2, lifetime=timedelta(seconds=3)))
+    over = joined(live, sale, token=token_of(2, lifetime=timedelta(seconds=8)))
     servers.valkey.kill()
     try:
         assert last_words(over)[0] == "TOKEN_EXPIRED"

@@ -13,7 +13,7 @@ import websocket
 from models.gate import admit
 from models.purchase import Kind
 from models.settle import settle_turn
-from tests.live.conftest import Client, Live
+from tests.live.conftest import HEAR_SECONDS, Client, Live
 from tests.matrix import table
 from tests.matrix.callers import CALLERS
 from tests.matrix.world import CUSTOMER
@@ -21,7 +21,6 @@ from web import cookies
 
 ROOT = Path(__file__).parents[2]
 EXPECTED = table.read(table.EVENTS)
-START_SECONDS_MAX = 90
 MARK = "isThatAll"
 NOTHING = "nothing"
 # Heard by whoever watches a sale, whoever they are.
@@ -32,13 +31,11 @@ SALE = {"flashSaleId": "1"}
 @pytest.fixture(scope="module")
 def live(servers, tmp_path_factory):
     process = Live(tmp_path_factory.mktemp("live") / "live.log")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tests.live.conftest.START_SECONDS", START_SECONDS_MAX)
-        try:
-            process.start()
-            yield process
-        finally:
-            process.stop()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.stop()
 
 
 class Visitor:
@@ -51,7 +48,7 @@ class Visitor:
         elif caller.access and shows_token:
             headers = [f"Authorization: Bearer {caller.access}"]
         url = f"ws://127.0.0.1:{live.port}{path}" + (f"?ticket={ticket}" if ticket else "")
-        self.client = Client(websocket.create_connection(url, timeout=20, header=headers))
+        self.client = Client(websocket.create_connection(url, timeout=HEAR_SECONDS, header=headers))
 
     def hears(self, event=None, **data):
         """What is heard after this event, up to the answer to a mark: errors by their codes."""
@@ -61,7 +58,7 @@ class Visitor:
                 self.client.send(event, **data)
             self.client.send(MARK)
             while True:
-                name, said = self.client.hear(20)
+                name, said = self.client.hear()
                 if name == "error" and said["code"] == "UNKNOWN_EVENT":
                     return heard
                 heard.append(said["code"] if name == "error" else name)

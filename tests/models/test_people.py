@@ -111,7 +111,7 @@ def together(*actions):
     barrier = Barrier(len(actions))
 
     def one(action):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return action()
         except DomainError as error:

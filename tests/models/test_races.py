@@ -25,7 +25,7 @@ def together(count, action):
     barrier = Barrier(count)
 
     def one(number):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return action(number)
         except DomainError as error:

@@ -24,7 +24,7 @@ from web.description import operations
 from web.postman_flow import FLOW
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 30
+START_SECONDS = 240
 PASSWORD = "the admin's own"
 CELERY = (sys.executable, "-m", "celery", "--app", "worker.app", "worker", "--pool", "solo", "--concurrency", "1")
 
@@ -63,7 +63,7 @@ def running_shop(store, tmp_path) -> Iterator[str]:
             process.send_signal(signal.SIGTERM)
         for process in running:
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)

@@ -28,7 +28,7 @@ from ops.processes import MIGRATE, Process, application
 from ops.throwaway import embedded_postgres, embedded_valkey
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 40
+START_SECONDS = 300
 PARTS = ("web", "live", "worker", "chores", "beat")
 SETTINGS = {
     # As the documents have it: anybody may sign up as an admin.
@@ -144,7 +144,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             with (logs / f"{process.name}.log").open("ab") as log:
                 return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, stdout=log, stderr=log)
 
-        assert start(MIGRATE).wait(60) == 0, (logs / "migrate.log").read_text()
+        assert start(MIGRATE).wait(300) == 0, (logs / "migrate.log").read_text()
         try:
             running += [start(process) for process in application(known) if process.name in PARTS]
             _wait_until_ready(tuple(ports.values()), logs)
@@ -158,7 +158,7 @@ def _stop(running: list[subprocess.Popen[bytes]]) -> None:
         each.terminate()
     for each in running:
         try:
-            each.wait(15)
+            each.wait(60)
         except subprocess.TimeoutExpired:
             each.kill()
             each.wait(5)

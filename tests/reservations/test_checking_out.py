@@ -130,7 +130,7 @@ def test_one_key_in_two_hands_at_once_buys_once_and_answers_both(held, sale_row)
     barrier = Barrier(8)
 
     def pay(_):
-        barrier.wait(10)
+        barrier.wait(60)
         return checkout_product(user.id, sale.product_id, 2, Decimal("99.98"), key="pay")
 
     with ThreadPoolExecutor(8) as pool:
@@ -145,7 +145,7 @@ def test_control_without_a_key_all_but_one_of_them_are_refused(held):
     barrier = Barrier(8)
 
     def pay(_):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return len(checkout_product(user.id, sale.product_id, 2, Decimal("99.98")))
         except DomainError as error:
@@ -164,7 +164,7 @@ def test_one_key_for_two_products_at_once_is_good_for_one_of_them(make_sale, mak
     barrier = Barrier(2)
 
     def pay(sale):
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return checkout_product(user.id, sale.product_id, 1, Decimal("49.99"), key="pay")[0].sale_id
         except DomainError as error:

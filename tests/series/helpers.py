@@ -29,7 +29,7 @@ def together(count: int, action: Callable[[int], Any]) -> list[Any]:
     barrier = Barrier(count)
 
     def one(number: int) -> Any:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return action(number)
         except DomainError as error:

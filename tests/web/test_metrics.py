@@ -199,13 +199,13 @@ def test_the_processes_of_one_machine_count_together_and_the_dead_hold_no_socket
         assert _read_together(environment) == (4.0, 2.0)
 
         running[0].send_signal(signal.SIGKILL)
-        running[0].wait(10)
+        running[0].wait(60)
 
         assert _read_together(environment) == (4.0, 1.0)
     finally:
         for process in running:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             process.stdout.close()
 
 
