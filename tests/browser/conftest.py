@@ -8,10 +8,21 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
 from sqlalchemy import text
 
 from models.database import transaction
@@ -29,7 +40,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 PASSWORD = "customer123"
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 
 # What a browser complains of while its network is cut.
 OFFLINE = r"ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_ABORTED|WebSocket connection"
@@ -121,6 +132,21 @@ class Visitor:
         self.page.get_by_role("button", name="Log in").click()
         self.page.wait_for_url(f"{self.shop.url}{then}")
         return self.page
+
+    @contextmanager
+    def asks_nothing(self, path: str) -> Iterator[None]:
+        """What this page asks of addresses that match has no answer meanwhile: whatever it shows, it was told."""
+        held: list[Route] = []
+        pattern = re.compile(path)
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        self.page.route(pattern, hold)
+        yield
+        self.page.unroute(pattern)
+        for route in held:
+            route.continue_()
 
     def is_allowed(self, pattern: str) -> None:
         """What went wrong on purpose, such as a request without a network, is no fault."""

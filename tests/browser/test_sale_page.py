@@ -4,6 +4,7 @@ import json
 import re
 from datetime import timedelta
 
+import psutil
 from playwright.sync_api import expect
 from sqlalchemy import func, select
 
@@ -37,8 +38,8 @@ def test_a_request_that_was_ready_goes_in_within_the_first_moments_of_a_sale(buy
     with transaction() as session:
         admitted = session.scalar(select(Purchase.admitted_at).where(Purchase.sale_id == sale.id))
     late = admitted - sale_row(sale.id).starts_at
-    # On a machine that the whole suite shares.
-    assert timedelta(0) <= late < timedelta(seconds=5), late
+    # On a machine that the whole suite shares; whoever slept until the next look at the clock is minutes late.
+    assert timedelta(0) <= late < timedelta(seconds=30), late
 
 
 def test_a_start_that_is_put_off_is_followed_at_once_and_waited_for(buyer, make_sale, sale_row):
@@ -489,3 +490,28 @@ def test_the_outcome_is_the_databases(buyer, make_sale):
 
     assert [purchase["status"] for purchase in answer["data"]] == ["confirmed"]
     eventually(lambda: purchases_in(sale) == 1, "the purchase is there")
+
+
+def test_whoever_leaves_before_the_socket_is_open_leaves_without_a_complaint(visit, shop, make_sale):
+    sale = make_sale()
+    ann = visit()
+    # The page would give the socket up after eight seconds, and is told off for that with reason.
+    ann.page.add_init_script(
+        "const later = window.setTimeout; window.setTimeout = (act, ms) => (ms >= 8000 ? 0 : later(act, ms));"
+    )
+    main = psutil.Process(shop.pid("live"))
+    frozen = [main, *main.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        with ann.page.expect_websocket():
+            ann.open(f"/sales/{sale.id}")
+        ann.page.reload()
+    finally:
+        for process in frozen:
+            process.resume()
+
+    # The console is heard in its order: what the page that was left has said came before this.
+    with ann.page.expect_console_message(lambda message: message.text == "the last word"):
+        ann.page.evaluate("console.info('the last word')")
+    assert ann.wrong == []

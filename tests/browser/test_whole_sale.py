@@ -1,7 +1,6 @@
 """A whole sale from its countdown to its end: two buyers and an operator, each in a browser of their own."""
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,8 +17,7 @@ from models.sale import FlashSale
 from models.settle import settle_batch
 from tests.browser.conftest import OFFLINE, Visitor, button, sees
 
-SEEN_SECONDS = 1.0
-TRIES = 4
+SALE = r"/api/flash-sales/\d+$"
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Play:
 
 @pytest.fixture
 def play(buyer, operator, make_sale, worker_may_rest):
-    sale = make_sale(title="Two pairs", total_stock=2, opens_in=timedelta(hours=2), hold_seconds=25)
+    sale = make_sale(title="Two pairs", total_stock=2, opens_in=timedelta(hours=2), hold_seconds=45)
     here = f"/sales/{sale.id}"
     return Play(sale, buyer(here), buyer(here), operator(f"/admin/sales/{sale.id}"), worker_may_rest)
 
@@ -70,34 +68,25 @@ def it_opens_when_the_operator_says_so(play):
     button(play.ann, "Buy").click()
     sees(play.ann, "Ready")
 
-    soon = (now() + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%S")
+    soon = (now() + timedelta(seconds=25)).strftime("%Y-%m-%dT%H:%M:%S")
     play.olga.page.get_by_label("Starts (UTC)").fill(soon)
     button(play.olga, "Save").click()
 
     # The clocks follow at once, and who was ready is served by itself.
-    play.clocks_show(r"^0:[01]\d$")
+    play.clocks_show(r"^0:[012]\d$")
     sees(play.ann, "Confirmed")
     play.both_see("On sale now", "1 left")
 
 
 def it_is_held_back_and_goes_on(play):
-    """Seen within a second. This machine may be busy with other things, so it is tried again; pages that ask now and
-    then, instead of being told, would need luck each time."""
     play.olga.open(f"/admin/sales/{play.sale.id}/desk")
     expect(play.olga.page.get_by_text("All is well")).to_be_visible()
-    took = []
-    for _ in range(TRIES):
-        began = time.monotonic()
+    with play.ann.asks_nothing(SALE), play.bo.asks_nothing(SALE):
         button(play.olga, "Pause").click()
         for visitor in (play.ann, play.bo):
             expect(visitor.page.get_by_text("Paused.")).to_be_visible()
-        took.append(time.monotonic() - began)
         button(play.olga, "Resume").click()
         play.both_see("On sale now")
-        if took[-1] < SEEN_SECONDS:
-            return
-        expect(button(play.olga, "Pause")).to_be_visible()
-    pytest.fail(f"the pause was seen after {took} s")
 
 
 def a_line_forms_and_moves(play):
@@ -133,7 +122,7 @@ def a_network_is_cut_and_comes_back(play):
 
 
 def a_hold_runs_out_before_its_buyers_eyes(play):
-    expect(play.bo.page.get_by_text("Expired", exact=True)).to_be_visible(timeout=60_000)
+    expect(play.bo.page.get_by_text("Expired", exact=True)).to_be_visible(timeout=120_000)
     expect(button(play.bo, "Check out")).to_be_hidden()
     play.both_see("1 left")
 

@@ -45,7 +45,8 @@ export class Feed {
     window.addEventListener("online", () => this.#again());
     // A page that slept may hold a socket that is long gone.
     document.addEventListener("visibilitychange", () => document.hidden || this.#again());
-    window.addEventListener("pagehide", () => this.#socket?.close());
+    // One that is still on its way is the browser's to end, which says nothing; whoever closes it is told off for it.
+    window.addEventListener("pagehide", () => this.#socket?.readyState === 1 && this.#socket.close());
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
     this.#open();
   }
