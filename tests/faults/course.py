@@ -38,7 +38,7 @@ HOME_SECONDS_MAX = 120.0
 AUDIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.1
 TOKEN_LIFETIME = timedelta(days=1)
-SETUP_SECONDS_MAX = 60.0
+SETUP_SECONDS_MAX = 180.0
 # The rush begins when the sales are made and known.
 LEAD_SECONDS = 0.5
 
