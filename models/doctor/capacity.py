@@ -1,6 +1,6 @@
 """Whether a crowd fits: into the line, into Redis's memory, through the door, and onto the sockets.
 
-The rates are those of one 2-core machine under a rush (docs/benchmarks): a guess to plan with, and no promise.
+What one process can do was measured by `make bench` (models/doctor/measured.py): to plan with, and no promise.
 """
 
 import math
@@ -9,17 +9,15 @@ from typing import Any, cast
 
 from models.database import transaction
 from models.doctor.finding import Finding, critical, warning
+from models.doctor.measured import answers_per_web_process, sockets_per_live_process
 from models.redisclient import redis_client
 from models.sale import FlashSale
 from models.settings import settings
 
-# Requests that one web process answers in a second, accepted or refused.
-ANSWERS_PER_WEB_PROCESS = 350
 # How long the last of the crowd may have to wait for a first answer.
 DOOR_SECONDS_MAX = 60
 # A request in the line with its Idempotency-Key, in Redis; measured by tests/doctor.
 BYTES_PER_REQUEST = 600
-SOCKETS_PER_LIVE_PROCESS = 5_000
 # Who looks at a sale's page has a socket open; who has bought closes it.
 SOCKET_SHARE = 1.0
 
@@ -37,17 +35,24 @@ def look(sale_id: int | None, crowd: int) -> Iterator[Finding]:
         what = f"a crowd of {crowd:,} is more than a line holds ({known.line_max:,}): the rest is asked to come again"
         yield warning("LINE_SHORT", what, f"LINE_MAX={crowd * 2}")
     yield from _memory(crowd)
-    rate = known.web_workers * ANSWERS_PER_WEB_PROCESS
+    answers = answers_per_web_process()
+    rate = known.web_workers * answers.value
     if crowd > rate * DOOR_SECONDS_MAX:
-        what = f"{known.web_workers} web processes answer about {rate:,} a second: {crowd:,} take {crowd / rate:.0f} s"
-        processes = math.ceil(crowd / DOOR_SECONDS_MAX / ANSWERS_PER_WEB_PROCESS)
-        yield warning("DOOR_NARROW", what, f"WEB_WORKERS={processes}, on as many cores, or as many machines")
-    sockets = known.live_workers * SOCKETS_PER_LIVE_PROCESS
-    if crowd * SOCKET_SHARE > sockets:
-        what = f"{known.live_workers} live processes hold about {sockets:,} sockets: the rest of {crowd:,} buyers polls"
-        yield warning(
-            "SOCKETS_FEW", what, f"LIVE_WORKERS={math.ceil(crowd / SOCKETS_PER_LIVE_PROCESS)}, on as many cores"
+        what = (
+            f"{known.web_workers} web processes answer about {rate:,.0f} a second ({answers.origin}): {crowd:,} take "
+            f"{crowd / rate:.0f} s"
         )
+        processes = math.ceil(crowd / DOOR_SECONDS_MAX / answers.value)
+        yield warning("DOOR_NARROW", what, f"WEB_WORKERS={processes}, on as many cores, or as many machines")
+    held = sockets_per_live_process()
+    sockets = known.live_workers * held.value
+    if crowd * SOCKET_SHARE > sockets:
+        what = (
+            f"{known.live_workers} live processes hold about {sockets:,.0f} sockets ({held.origin}): the rest of "
+            f"{crowd:,} buyers polls"
+        )
+        processes = math.ceil(crowd * SOCKET_SHARE / held.value)
+        yield warning("SOCKETS_FEW", what, f"LIVE_WORKERS={processes}, on as many cores")
 
 
 def _memory(crowd: int) -> Iterator[Finding]:
