@@ -1,6 +1,6 @@
 """A sale at this moment, for the operator who watches it: cheap, and as cheap in the middle of a rush as before it.
 
-One row of PostgreSQL by its key, the newest tickets by theirs, and three trips to Redis. Whatever is told as a rate is
+One row of PostgreSQL by its key, the newest tickets by theirs, and four trips to Redis. Whatever is told as a rate is
 told here as a total with the moment it was read at: whoever asks twice has the rate between.
 """
 
@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from models import rediskeys
 from models.database import snapshot
-from models.heartbeats import WorkerSeen, parse_workers
+from models.heartbeats import WorkerSeen, parse_workers, redis_now_ms
 from models.mailbox import parse_entry
 from models.redisclient import redis_client
 from models.refusals import parse_counts
@@ -71,14 +71,13 @@ class Desk:
 def read_desk(sale_id: int) -> Desk:
     """Raises SaleNotFoundError, and what Redis or PostgreSQL raise when they are away."""
     # Redis first: what it no longer has is committed, so a ticket that moves on between the two is never missing.
-    pipeline = redis_client().pipeline(transaction=True)
-    pipeline.time()
+    at_ms = redis_now_ms()
+    pipeline = redis_client().pipeline(transaction=False)
     pipeline.xrevrange(rediskeys.mailbox(sale_id), count=1)
     pipeline.xlen(rediskeys.mailbox(sale_id))
     pipeline.xrange(rediskeys.mailbox(sale_id), count=1)
     pipeline.hgetall(rediskeys.counts(sale_id))
-    (seconds, micros), newest, waiting, oldest, counts = pipeline.execute()
-    at_ms = int(seconds) * 1000 + int(micros) // 1000
+    newest, waiting, oldest, counts = pipeline.execute()
     sale, times = _read_rows(sale_id)
     workers = cast(dict[str, str], redis_client().hgetall(rediskeys.WORKERS))
     return Desk(

@@ -94,12 +94,14 @@ def refresh_first_page(sale_id: int, lowest_ticket: int) -> None:
 
 
 def _ask(sale_id: int) -> tuple[str | None, int]:
-    """What is kept, and Redis's time in milliseconds, in one round trip."""
-    pipeline = redis_client().pipeline(transaction=False)
-    pipeline.hget(rediskeys.leaderboard(sale_id), FIELD)
-    pipeline.time()
-    kept, (seconds, microseconds) = pipeline.execute()
+    """What is kept, and the time in milliseconds by the clock of whoever keeps it, in one round trip."""
+    kept, (seconds, microseconds) = _read_kept()(keys=[rediskeys.leaderboard(sale_id)], args=[FIELD])
     return cast(str | None, kept), int(seconds) * 1000 + int(microseconds) // 1000
+
+
+@cache
+def _read_kept() -> Script:
+    return redis_client().register_script("return {redis.call('HGET', KEYS[1], ARGV[1]), redis.call('TIME')}")
 
 
 def _read(sale_id: int) -> _Page:

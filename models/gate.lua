@@ -10,7 +10,8 @@
 --                 key (string)     <ticket>:<body> of the request that this Idempotency-Key stands for
 --                 counts (hash)    refusals by their code, and `since`: when this count began, in ms
 --            ARGV user, kind (p|r), quantity, nonce, idempotency key or '', its lifetime in s, most requests that may
---                 wait, lifetime of the awake flag in ms, W3C traceparent of a request that is traced or ''
+--                 wait, lifetime of the awake flag in ms, W3C traceparent of a request that is traced or '', whether the
+--                 caller waits for replicas before it says yes (1) or not (0)
 -- who asks   KEYS revoked (string: is there if the token was given back), generation (string: the user's tokens are good
 --                 from it on), then one for each limit
 --            ARGV generation of the token, then amount and window in ms of each limit
@@ -29,7 +30,7 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local asked, limits, signals = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 -- Where the next part's keys and arguments begin.
 local key, arg = 1, 4
-if asked ~= '' then key, arg = 6, 13 end
+if asked ~= '' then key, arg = 6, 14 end
 local left = -1
 
 -- What is counted of whoever asks is kept in memory alone: in the append-only file, every no to a crowd would wait for
@@ -71,6 +72,12 @@ if has_key and is_known then
   if seen then
     local ticket, seen_body = string.match(seen, '^(%d+):(.*)$')
     if seen_body ~= body then return {'IDEMPOTENCY_KEY_REUSED', {}} end
+    if ARGV[13] == '1' then
+      -- Its first try may have been told that too few have it. Replicas are asked about what is written here, and that
+      -- comes behind what was written then.
+      redis.set_repl(redis.REPL_ALL)
+      redis.call('SET', KEYS[4], seen, 'KEEPTTL')
+    end
     return {'SEEN', {}, tonumber(ticket), tonumber(settled), pace or '', 0, 0, left}
   end
 end

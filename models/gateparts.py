@@ -2,8 +2,8 @@
 
 On one server all parts are asked at once, in one atomic step with the admission. On a cluster the keys of a user, of
 velocity and of a sale lie on different shards, so that the same script is asked of one shard after the other, in the
-same order and with the same answers. What that gives up is the one atomic step: whoever was counted may still be refused by
-the next shard, or find it away.
+same order and with the same answers. What that gives up is the one atomic step: whoever was counted may still be
+refused by the next shard, or find it away.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import rediskeys
-from models.gateline import GateScript
+from models.gateline import Copies, GateScript
 from models.settings import settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ SCRIPTS = ("limit.lua", "velocity.lua", "view.lua", "gate.lua")
 
 # What is asked of a sale: a place in its line, only whether the Idempotency-Key is known, or nothing.
 LINE, SEEN, NOTHING = "line", "seen", ""
+# Answers that promise a place in line.
+PROMISES = frozenset({"ADMITTED", "SEEN"})
 NOT_ASKED = -1
 
 Answer = list[Any]
@@ -51,7 +53,7 @@ def _script() -> GateScript:
 def ask_at_once(request: Request, checks: "Checks | None") -> Answer:
     """The gate's answer, in one trip. Raises as GateScript does."""
     if checks is None:
-        return _script()(_keys_of_sale(request), [LINE, NOT_ASKED, 0, *_arguments_of_sale(request)])
+        return _ask_of_sale(request, LINE)
     keys = _keys_of_sale(request)
     keys += _keys_of_asker(request, checks)
     keys += _keys_of_velocity(request, checks.questions)
@@ -59,7 +61,7 @@ def ask_at_once(request: Request, checks: "Checks | None") -> Answer:
     arguments += _arguments_of_asker(checks)
     for question in checks.questions:
         arguments += question.arguments
-    return _script()(keys, arguments)
+    return _script()(keys, arguments, _copies())
 
 
 def ask_in_turn(request: Request, checks: "Checks | None") -> Answer:
@@ -82,7 +84,7 @@ def ask_in_turn(request: Request, checks: "Checks | None") -> Answer:
 
 
 def _ask_of_sale(request: Request, asked: str) -> Answer:
-    return _script()(_keys_of_sale(request), [asked, NOT_ASKED, 0, *_arguments_of_sale(request)])
+    return _script()(_keys_of_sale(request), [asked, NOT_ASKED, 0, *_arguments_of_sale(request)], _copies())
 
 
 def _ask_of_asker(request: Request, checks: "Checks") -> Answer:
@@ -97,9 +99,14 @@ def _ask_of_velocity(request: Request, questions: "tuple[Question, ...]") -> Ans
     return _script()(_keys_of_velocity(request, questions), arguments)
 
 
+def _copies() -> Copies | None:
+    known = settings()
+    return Copies(known.redis_wait_replicas, known.redis_wait_ms, PROMISES) if known.redis_wait_replicas else None
+
+
 def _with_left(answer: Answer, left: int) -> Answer:
     """A place in line is told with how many more requests the limits let in, which another shard knows."""
-    return [*answer[:-1], left] if answer[0] in ("ADMITTED", "SEEN") else answer
+    return [*answer[:-1], left] if answer[0] in PROMISES else answer
 
 
 def _keys_of_sale(request: Request) -> list[str]:
@@ -125,6 +132,7 @@ def _arguments_of_sale(request: Request) -> Arguments:
         known.line_max,
         rediskeys.AWAKE_MS,
         request.trace,
+        1 if known.redis_wait_replicas else 0,
     ]
 
 

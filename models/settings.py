@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.production import problems
+from models.redisurl import is_cluster, parse_cluster
 
 Network = IPv4Network | IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode]
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     database_lock_ms: int = Field(default=3_000, ge=100)
     database_idle_in_transaction_ms: int = Field(default=5_000, ge=100)
     redis_timeout_seconds: float = Field(default=1.0, gt=0)
+    redis_wait_replicas: int = Field(default=0, ge=0, le=5, description="that have a request before it is accepted")
+    redis_wait_ms: int = Field(default=200, ge=1, description="how long they are waited for")
 
     # Logs.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -160,6 +163,32 @@ class Settings(BaseSettings):
             raise ValueError("needs what requirements/traces.txt installs")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _read_cluster(cls, value: str) -> str:
+        if is_cluster(value):
+            parse_cluster(value)
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _refuse_broker_on_cluster(cls, value: str) -> str:
+        if is_cluster(value):
+            raise ValueError("Celery's broker cannot live on a Redis Cluster: name a single Redis, or a RabbitMQ")
+        return value
+
+    @model_validator(mode="after")
+    def _bound_the_wait(self) -> Self:
+        if self.redis_wait_replicas and self.redis_wait_ms >= self.redis_timeout_seconds * 1000:
+            raise ValueError("REDIS_WAIT_MS must be less than REDIS_TIMEOUT_SECONDS: the answer comes behind it")
+        return self
+
+    @model_validator(mode="after")
+    def _ask_for_broker(self) -> Self:
+        if self.redis_is_cluster and not self.broker_url:
+            raise ValueError("BROKER_URL must be set beside a cluster in REDIS_URL: a single Redis, or a RabbitMQ")
+        return self
+
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Self:
         if self.environment == "production" and (wrong := list(problems(self))):
@@ -172,7 +201,7 @@ class Settings(BaseSettings):
 
     @property
     def redis_is_cluster(self) -> bool:
-        return self.redis_url.startswith(("redis+cluster://", "rediss+cluster://"))
+        return is_cluster(self.redis_url)
 
     @property
     def celery_broker_url(self) -> str:

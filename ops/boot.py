@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from models.rediscluster import ClusterClient
 from models.settings import Settings
 from ops.errors import OpsError
 from ops.processes import MIGRATE, SEED, Process
@@ -84,8 +87,12 @@ class Boot:
         return None
 
     def redis_problem(self) -> str | None:
+        url = self.settings.redis_url
         try:
-            with redis.Redis.from_url(self.settings.redis_url, socket_timeout=PROBE_SECONDS_MAX, retry=None) as client:
+            if self.settings.redis_is_cluster:
+                ClusterClient(url, retry=Retry(NoBackoff(), 0), socket_timeout=PROBE_SECONDS_MAX).close()
+                return None
+            with redis.Redis.from_url(url, socket_timeout=PROBE_SECONDS_MAX, retry=None) as client:
                 client.ping()
         except redis.RedisError as why:
             return str(why)

@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 from redis.connection import parse_url
 
+from models.redisurl import is_cluster
 from models.settings import Settings, settings_problems
 from ops.errors import OpsError
 from ops.ports import bind_error
@@ -51,8 +52,8 @@ def check_urls(settings: Settings) -> None:
     except psycopg.ProgrammingError:
         raise OpsError("DATABASE_URL: write it as postgresql://user:password@host:port/name") from None
     for name, url in (("REDIS_URL", settings.redis_url), ("BROKER_URL", settings.broker_url)):
-        if name == "BROKER_URL" and not url.startswith("redis"):
-            continue  # another broker has its own way to write it
+        if (name == "BROKER_URL" and not url.startswith("redis")) or is_cluster(url):
+            continue  # another broker has its own way to write it, and a cluster's is read with the settings
         try:
             parse_url(url or "redis://")  # type: ignore[no-untyped-call]
         except ValueError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from ops.accounts import remove_home
+from ops.cluster import EmbeddedCluster
 from ops.ports import free_port
 from ops.postgres import EmbeddedPostgres
 from ops.valkey import EmbeddedValkey
@@ -46,6 +47,17 @@ def embedded_valkey(directory: Path | None = None) -> Iterator[EmbeddedValkey]:
             yield server.start()
         finally:
             server.stop()
+
+
+@contextmanager
+def embedded_cluster(*, node_timeout_ms: int) -> Iterator[EmbeddedCluster]:
+    """A running Redis Cluster of three masters and three replicas; its nodes may be killed and started again."""
+    with _home(None, "cluster") as home:
+        cluster = EmbeddedCluster(home, password=secrets.token_urlsafe(12), node_timeout_ms=node_timeout_ms)
+        try:
+            yield cluster.start()
+        finally:
+            cluster.stop()
 
 
 @contextmanager

@@ -66,27 +66,27 @@ class EmbeddedValkey(EmbeddedServer):
                 client.close()
         return None
 
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        """The lines of the server's file."""
+        return (
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            f"requirepass {self.password}",
+            f"dir {_quoted(self.data)}",
+            f"pidfile {_quoted(self.pid_file)}",
+            "daemonize no",
+            "appendonly yes",
+            "appendfsync always",  # an accepted request is on the disk before its buyer hears of it
+            'save ""',  # the append-only file is the copy on the disk; one is enough
+            "maxmemory-policy noeviction",  # the line is not a cache
+        )
+
     def _write_configuration(self) -> None:
         """In a file that only we can read, for an argument would show the password to everybody."""
         file = self.home / "valkey.conf"
         file.touch(mode=0o600)
-        file.write_text(
-            "\n".join(
-                (
-                    f"bind {LOOPBACK}",
-                    f"port {self.port}",
-                    f"requirepass {self.password}",
-                    f"dir {_quoted(self.data)}",
-                    f"pidfile {_quoted(self.pid_file)}",
-                    "daemonize no",
-                    "appendonly yes",
-                    "appendfsync always",  # an accepted request is on the disk before its buyer hears of it
-                    'save ""',  # the append-only file is the copy on the disk; one is enough
-                    "maxmemory-policy noeviction",  # the line is not a cache
-                    "",
-                )
-            )
-        )
+        file.write_text("\n".join((*self.configuration, "")))
 
 
 def _quoted(path: Path) -> str:

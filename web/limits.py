@@ -22,6 +22,8 @@ from models.addresses import customer_of, parse_address
 from models.clock import now
 from models.gate import Limit, TooOftenError
 from models.redisclient import REDIS_AWAY
+from models.rediscluster import UNSETTLED
+from models.redisurl import parse_cluster
 from models.settings import settings
 from web.auth import asks_gate, optional_user
 from web.envelope import fail
@@ -145,13 +147,15 @@ def _is_failed_login(response: Response) -> bool:
 def init_limits(app: Flask) -> None:
     """Count requests in Redis; every wait on it is bounded."""
     seconds = settings().redis_timeout_seconds
+    where, options = _storage()
     app.config.update(
-        RATELIMIT_STORAGE_URI=settings().redis_url,
+        RATELIMIT_STORAGE_URI=where,
         RATELIMIT_STORAGE_OPTIONS={
             "key_prefix": rediskeys.LIMITS_PREFIX,
             "socket_connect_timeout": seconds,
             "socket_timeout": seconds,
             "retry": Retry(NoBackoff(), 0),
+            **options,
         },
     )
     limiter.init_app(app)
@@ -159,6 +163,16 @@ def init_limits(app: Flask) -> None:
     app.register_error_handler(RateLimitExceeded, _refuse)
     app.register_error_handler(TooOftenError, _refuse_at_gate)
     app.after_request(_name_the_policy)
+
+
+def _storage() -> tuple[str, dict[str, Any]]:
+    """REDIS_URL as the library writes it: a cluster's nodes alone, with the rest beside them."""
+    url = settings().redis_url
+    if not settings().redis_is_cluster:
+        return url, {}
+    address = parse_cluster(url)
+    nodes = ",".join(f"{host}:{port}" for host, port in address.nodes)
+    return f"redis+cluster://{nodes}", {"require_full_coverage": False, **address.options}
 
 
 def _leave_to_the_gate(app: Flask) -> None:
@@ -186,7 +200,7 @@ def _refuse(_error: RateLimitExceeded) -> Response:
     amount, period = current.limit.amount, current.limit.get_expiry()
     try:
         wait = min(period, max(1, current.reset_at - int(now().timestamp())))
-    except REDIS_AWAY:
+    except (*REDIS_AWAY, *UNSETTLED):
         wait = period
     return _too_many(amount, period, wait)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from models.database import transaction
 from models.doctor.finding import Finding, critical, warning
 from models.doctor.measured import answers_per_web_process, sockets_per_live_process
-from models.redisclient import redis_client
+from models.redisclient import REDIS_AWAY, redis_servers
 from models.sale import FlashSale
 from models.settings import settings
 
@@ -56,10 +56,15 @@ def look(sale_id: int | None, crowd: int) -> Iterator[Finding]:
 
 
 def _memory(crowd: int) -> Iterator[Finding]:
-    about = cast(dict[str, Any], redis_client().info("memory"))
-    memory_max = int(about.get("maxmemory", 0)) or int(about.get("total_system_memory", 0))
+    """One sale is on one shard of a cluster, and may be on any."""
     needed = min(crowd, settings().line_max) * BYTES_PER_REQUEST
-    free = memory_max - int(about["used_memory"])
-    if memory_max and needed > free:
-        what = f"a line of {crowd:,} takes about {needed >> 20} MiB, and Redis has {max(0, free) >> 20} left"
-        yield critical("REDIS_MEMORY_SHORT", what, "raise maxmemory, or lower LINE_MAX to what fits")
+    for name, server in redis_servers().items():
+        try:
+            about = cast(dict[str, Any], server.info("memory"))
+        except REDIS_AWAY:
+            continue  # said by the look at the servers
+        memory_max = int(about.get("maxmemory", 0)) or int(about.get("total_system_memory", 0))
+        free = memory_max - int(about["used_memory"])
+        if memory_max and needed > free:
+            what = f"a line of {crowd:,} takes about {needed >> 20} MiB, and {name} has {max(0, free) >> 20} left"
+            yield critical("REDIS_MEMORY_SHORT", what, "raise maxmemory, or lower LINE_MAX to what fits")

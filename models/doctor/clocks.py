@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
+from redis import Redis
 from sqlalchemy import text
 
 from models.database import transaction
 from models.doctor.finding import Finding, critical, warning
-from models.redisclient import redis_client
+from models.redisclient import REDIS_AWAY, redis_servers
 
 SKEW_SECONDS_WARNING = 0.5
 # A token's leeway: from here on, one machine refuses what the other has just signed.
@@ -18,10 +21,13 @@ CURE = "run chrony or systemd-timesyncd on every machine, and look at it: `chron
 
 
 def look() -> Iterator[Finding]:
-    redis, postgres = _ahead_seconds(_redis_seconds), _ahead_seconds(_postgres_seconds)
-    yield from _judge("this machine", "Redis", redis)
+    postgres = _ahead_seconds(_postgres_seconds)
     yield from _judge("this machine", "PostgreSQL", postgres)
-    yield from _judge("Redis", "PostgreSQL", postgres - redis)
+    for name, server in redis_servers().items():
+        with suppress(*REDIS_AWAY):  # a node that is away is a finding of its own
+            redis = _ahead_seconds(partial(_redis_seconds, server))
+            yield from _judge("this machine", name, redis)
+            yield from _judge(name, "PostgreSQL", postgres - redis)
 
 
 def _judge(one: str, other: str, ahead_seconds: float) -> Iterator[Finding]:
@@ -43,8 +49,8 @@ def _ahead_seconds(theirs: Callable[[], float]) -> float:
     return min(tries)[1]
 
 
-def _redis_seconds() -> float:
-    seconds, microseconds = cast(tuple[int, int], redis_client().time())
+def _redis_seconds(server: Redis) -> float:
+    seconds, microseconds = cast(tuple[int, int], server.time())
     return int(seconds) + int(microseconds) / 1_000_000
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from models.doctor.finding import Finding, critical, warning
-from models.redisclient import redis_client
+from models.redisclient import REDIS_AWAY, redis_client, redis_servers
 
 VERSION_MIN = 7
 # The share of maxmemory from which on a rush may fill the rest.
@@ -30,51 +31,60 @@ def went_away(error: Exception) -> Finding:
 
 
 def look() -> Iterator[Finding]:
-    known = cast(dict[str, Any], redis_client().info())
-    yield from _state(known)
+    """At the one server, or at every node of a cluster."""
+    for name, server in redis_servers().items():
+        try:
+            yield from _look_at(name, server)
+        except REDIS_AWAY as error:
+            what = f"{name} does not answer ({type(error).__name__}): its shard has one copy less, or none"
+            yield critical("CLUSTER_NODE_AWAY", what, "start it; it comes back as a replica and copies what it missed")
+
+
+def _look_at(name: str, server: Redis) -> Iterator[Finding]:
+    known = cast(dict[str, Any], server.info())
+    yield from _state(name, known)
     try:
-        settings = {name: _setting(name) for name in WHAT_ALONE}
+        settings = {each: str(cast(dict[str, str], server.config_get(each))[each]) for each in WHAT_ALONE}
     except ResponseError:  # hosted Redis often allows no CONFIG
-        what = "Redis does not let its settings be read"
+        what = f"{name} does not let its settings be read"
         yield warning("REDIS_SETTINGS_UNKNOWN", what, "ask its host: appendonly yes, appendfsync always, noeviction")
         return
-    yield from _durability(settings)
-    yield from _memory(settings, known)
+    yield from _durability(name, settings)
+    yield from _memory(name, settings, known)
     if int(settings["maxclients"]) < CLIENTS_MIN:
-        what = f"Redis takes {settings['maxclients']} clients (maxclients)"
+        what = f"{name} takes {settings['maxclients']} clients (maxclients)"
         yield warning("REDIS_FEW_CLIENTS", what, f"CONFIG SET maxclients {CLIENTS_MIN * 10}, and raise its open files")
 
 
-def _setting(name: str) -> str:
-    return str(cast(dict[str, str], redis_client().config_get(name))[name])
-
-
-def _state(known: dict[str, Any]) -> Iterator[Finding]:
+def _state(name: str, known: dict[str, Any]) -> Iterator[Finding]:
     version = str(known["redis_version"])
     if int(version.partition(".")[0]) < VERSION_MIN:
-        yield critical("REDIS_OLD", f"Redis is {version}", f"Redis {VERSION_MIN} or Valkey 8 or later")
-    if known["role"] != "master":
+        yield critical("REDIS_OLD", f"{name} is {version}", f"Redis {VERSION_MIN} or Valkey 8 or later")
+    if known["role"] != "master" and not known.get("cluster_enabled"):
         what = "REDIS_URL names a replica, which takes no writes"
         yield critical("REDIS_READ_ONLY", what, "name the primary, or promote this one: REPLICAOF NO ONE")
+    if known["role"] == "master" and known.get("cluster_enabled") and not known.get("connected_slaves"):
+        what = f"{name} is a master whom nobody copies: if it goes, its sales wait until it is back"
+        yield warning("SHARD_WITHOUT_REPLICA", what, "start its replica, or give it one: CLUSTER REPLICATE")
     if known.get("aof_last_write_status", "ok") != "ok" or known.get("aof_last_bgrewrite_status", "ok") != "ok":
-        what = "Redis could not write its append-only file the last time"
+        what = f"{name} could not write its append-only file the last time"
         yield critical("REDIS_CANNOT_WRITE", what, "make room on its disk; its log says more")
 
 
-def _durability(settings: dict[str, str]) -> Iterator[Finding]:
+def _durability(name: str, settings: dict[str, str]) -> Iterator[Finding]:
     if settings["appendonly"] != "yes":
-        what = "Redis keeps nothing on the disk (appendonly no): a restart loses every request that waits"
+        what = f"{name} keeps nothing on the disk (appendonly no): a restart loses every request that waits"
         yield critical("REDIS_NOT_APPENDING", what, "CONFIG SET appendonly yes, and in its configuration")
     elif settings["appendfsync"] != "always":
-        what = f"Redis answers before the disk has it (appendfsync {settings['appendfsync']}): a 202 is no promise"
+        what = f"{name} answers before the disk has it (appendfsync {settings['appendfsync']}): a 202 is no promise"
         yield critical("REDIS_NOT_FSYNCED", what, "CONFIG SET appendfsync always, and in its configuration")
 
 
-def _memory(settings: dict[str, str], known: dict[str, Any]) -> Iterator[Finding]:
+def _memory(name: str, settings: dict[str, str], known: dict[str, Any]) -> Iterator[Finding]:
     if settings["maxmemory-policy"] != "noeviction":
-        what = f"Redis may throw requests that wait away (maxmemory-policy {settings['maxmemory-policy']})"
+        what = f"{name} may throw requests that wait away (maxmemory-policy {settings['maxmemory-policy']})"
         yield critical("REDIS_EVICTS", what, "CONFIG SET maxmemory-policy noeviction; a cache needs a Redis of its own")
     memory_max, used = int(settings["maxmemory"]), int(known["used_memory"])
     if memory_max and used > memory_max * MEMORY_SHARE_MAX:
-        what = f"Redis uses {used >> 20} of its {memory_max >> 20} MiB (maxmemory): a rush may fill the rest"
+        what = f"{name} uses {used >> 20} of its {memory_max >> 20} MiB (maxmemory): a rush may fill the rest"
         yield warning("REDIS_MEMORY_TIGHT", what, "raise maxmemory, or take a larger machine")

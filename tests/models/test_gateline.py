@@ -10,9 +10,9 @@ import pytest
 
 from models import gateline
 from models.gate import admit
-from models.gateline import TRUSTED_SECONDS, gate_lines
+from models.gateline import TRUSTED_SECONDS, NotSentError, gate_lines
 from models.purchase import Kind
-from models.redisclient import REDIS_AWAY, redis_client
+from models.redisclient import CONNECTIONS_MAX, REDIS_AWAY, redis_client
 from models.settings import settings
 
 
@@ -73,6 +73,17 @@ def test_a_connection_that_redis_closed_while_it_lay_idle_is_replaced(make_sale)
     time.sleep(TRUSTED_SECONDS + 0.1)
 
     assert admit(sale.id, 4, Kind.PURCHASE, 1).ticket == 3
+
+
+def test_connections_that_nobody_took_use_up_no_room(store):
+    """redis-py's pool counts what it makes, and would have refused to make any more."""
+    store.valkey.kill()
+    for _ in range(CONNECTIONS_MAX + 1):
+        with pytest.raises(NotSentError):
+            gate_lines().call(("PING",), key="")
+    store.valkey.start()
+
+    assert gate_lines().call(("PING",), key="") == "PONG"
 
 
 def test_only_so_many_connections_are_open_at_once(monkeypatch, store):

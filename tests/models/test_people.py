@@ -220,7 +220,7 @@ def test_a_late_word_of_an_earlier_generation_lets_nobody_in_again(make_user):
 def test_a_refresh_token_is_used_once_tried_again_for_a_moment_and_stolen_later(store):
     over_at = now() + timedelta(days=1)
 
-    assert [spend(1, "a", over_at), spend(1, "a", over_at), spend(1, "a", over_at)] == [Spent.NOW, Spent.AGAIN, Spent.AGAIN]
+    assert [spend(1, "a", over_at) for _ in range(3)] == [Spent.NOW, Spent.AGAIN, Spent.AGAIN]
     key = rediskeys.revoked(1, "a")
     _, used_ms, nonce = redis_client().get(key).split(":")
     redis_client().set(key, f"used:{int(used_ms) - 60_000}:{nonce}", keepttl=True)
