@@ -34,7 +34,7 @@ class Copies:
 
     def _run(self, program: str, *arguments: str, given: str = "") -> str:
         command = [str(self._programs / program), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, input=given, timeout=60).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, input=given, timeout=240).stdout
 
 
 @pytest.fixture

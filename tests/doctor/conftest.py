@@ -19,8 +19,8 @@ from ops.throwaway_shop import ThrowawayShop, throwaway_shop
 from web.app import create_app
 
 ROOT = Path(__file__).parents[2]
-DOCTOR_SECONDS_MAX = 90
-BACK_SECONDS_MAX = 60
+DOCTOR_SECONDS_MAX = 300
+BACK_SECONDS_MAX = 240
 
 Verdict = tuple[int, dict[str, dict[str, str]]]
 

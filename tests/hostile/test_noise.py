@@ -20,7 +20,7 @@ CASES = int(os.environ.get("NOISE_CASES", "200"))
 SEED = int(os.environ.get("NOISE_SEED", "1"))
 PROTOCOL_ERROR = (1002).to_bytes(2, "big")
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")

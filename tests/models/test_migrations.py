@@ -76,5 +76,5 @@ def test_migrating_twice_and_at_once_is_migrating_once(servers):
     both = [subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
 
     for process in both:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors.decode()

@@ -56,7 +56,7 @@ def service() -> Iterator[ThreadingHTTPServer]:
 def audit(port: int) -> subprocess.CompletedProcess[str]:
     url = f"http://127.0.0.1:{port}/v1/query"
     command = [sys.executable, "-m", "ops.audit", "--vulnerability-service", "osv", "--osv-url", url]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_known_vulnerability_fails_and_is_named_with_the_version_that_mends_it(service: ThreadingHTTPServer) -> None:
@@ -88,7 +88,7 @@ def test_a_service_that_is_away_is_said_loudly_and_stops_nobody() -> None:
 
 def bandit(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bandit", "--quiet", "--configfile", "pyproject.toml", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_a_weak_spot_in_the_code_is_found(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ops.state import DataDir, Secrets
 from ops.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
-RUN_SECONDS_MAX = 60
+RUN_SECONDS_MAX = 240
 
 
 @pytest.fixture

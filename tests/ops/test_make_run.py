@@ -29,9 +29,9 @@ from ops.supervisor import Supervisor
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = (".venv", ".git", ".data", ".env", "__pycache__", ".*_cache", ".hypothesis", "tests", "docs", "bench")
 OPEN_SECONDS_MAX = 120
-BACK_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 45
-ANSWER_SECONDS_MAX = 20
+BACK_SECONDS_MAX = 240
+STOP_SECONDS_MAX = 180
+ANSWER_SECONDS_MAX = 60
 PARTS = ("web", "live", "worker", "chores", "beat", "flower", "postgres", "redis")
 
 
@@ -116,11 +116,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             env=stack.environment,
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=240,
         )
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1500)
 def test_everything_runs_sells_survives_and_stops(stack: Stack) -> None:
     """One story, for every chapter needs the stack of the one before."""
     said = stack.start()
@@ -184,7 +184,7 @@ def a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
     assert second.returncode != 0
@@ -225,7 +225,7 @@ def nothing_is_left_after(stack: Stack, number: signal.Signals) -> None:
 
     stack.stop(number)
 
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert alive == []
     assert "Traceback" not in stack.said
     assert not stack.data_dir.stack.exists()

@@ -21,7 +21,7 @@ def make(*arguments: str, **environment: str) -> str:
         text=True,
         cwd=ROOT,
         env=inherited | environment,
-        timeout=60,
+        timeout=240,
     )
     return done.stdout
 

@@ -148,7 +148,7 @@ def status_of(url: str, process: "subprocess.Popen[str]") -> int:
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()[0]
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own address
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             error.close()

@@ -17,8 +17,8 @@ from ops.processes import POSTGRES, REDIS, Process, application
 from ops.state import DataDir
 from ops.supervisor import Supervisor
 
-WAIT_SECONDS_MAX = 20
-STOP_SECONDS_MAX = 20
+WAIT_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 120
 
 # A part that works like granian: a parent, and a child that holds the port and does not notice when the parent dies.
 PARENT_AND_CHILD = """

@@ -247,7 +247,7 @@ def assert_refusal(answer: Answer, status: int, code: str | None = None) -> dict
     return answer.body
 
 
-def eventually(look: Callable[[], Any], what: str, seconds: float = 10) -> Any:
+def eventually(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     """The first true answer of `look`; fail with `what` if none comes in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -48,7 +48,7 @@ def outcome(shop, buyer, answer):
         found = shop.call("GET", f"/api/purchases/{purchase_id}?wait=5", token=buyer.token).body["data"]
         return found if found["status"] != "queued" else None
 
-    record = eventually(settled, f"{purchase_id} is settled", 30)
+    record = eventually(settled, f"{purchase_id} is settled")
     return record["reason"] or record["status"]
 
 

@@ -41,7 +41,7 @@ def make_buyers_command(data_dir: Path, out: Path) -> subprocess.CompletedProces
         text=True,
         cwd=ROOT,
         env=os.environ | {"DATA_DIR": str(data_dir)},
-        timeout=60,
+        timeout=240,
     )
 
 

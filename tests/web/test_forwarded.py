@@ -111,7 +111,7 @@ def serving(name, log, **variables):
             [sys.executable, *row.command(1)], cwd=ROOT, env=os.environ | variables, stdout=output, stderr=output
         )
     try:
-        eventually(lambda: answers(port), f"{name} answers", seconds=60)
+        eventually(lambda: answers(port), f"{name} answers", seconds=240)
         yield port
     finally:
         process.terminate()
@@ -123,7 +123,7 @@ def serving(name, log, **variables):
 
 
 def get(port, path, **headers):
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=20)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()

@@ -223,7 +223,7 @@ def _read_together(environment: dict[str, str]) -> tuple[float, float]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     accepted, sockets = read.stdout.split()
