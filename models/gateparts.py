@@ -2,8 +2,7 @@
 
 On one server all parts are asked at once, in one atomic step with the admission. On a cluster the keys of a user, of
 velocity and of a sale lie on different shards, so that the same script is asked of one shard after the other, in the
-same order and with the same answers. What that gives up is the one atomic step: whoever was counted may still be
-refused by the next shard, or find it away.
+same order and with the same answers. What that gives up: docs/decisions/0023-redis-cluster.md.
 """
 
 import secrets

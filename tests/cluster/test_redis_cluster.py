@@ -13,7 +13,9 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
+from flask import Flask
 from redis.crc import key_slot
+from redis.exceptions import ReadOnlyError
 from sqlalchemy import select
 
 from models import mailbox, rediskeys, sales
@@ -39,6 +41,7 @@ from ops.throwaway import embedded_cluster
 from ops.throwaway_shop import throwaway_shop
 from tests.cluster.switching import settings_of
 from web.auth import Identity, issue_access_token
+from web.errors import refuse
 from web.news import NewsReader
 
 NODE_TIMEOUT_MS = 2_000
@@ -373,6 +376,31 @@ class TestAMasterIsKilledInARush:
         assert (early | late | unsafe) - lost == outcomes(sale.id)
         assert admit(sale.id, next(buyers), Kind.PURCHASE, 1).ticket == len(outcomes(sale.id)) + 1
         assert audit_sale(sale.id).agrees
+
+    def test_a_master_that_must_have_replicas_takes_nothing_without_them(self, make_sale, cluster):
+        """min-replicas-to-write, the other way: nobody has a place of whom nobody else knows."""
+        sale = make_sale()
+        master = cluster.master_of(rediskeys.view(sale.id))
+        replica = cluster.replica_of(master)
+        with master.connect() as client:
+            client.config_set("min-replicas-to-write", 1)
+            try:
+                admit(sale.id, 1, Kind.PURCHASE, 1)
+                with _cut_off(replica, master):
+                    for checks in (None, Checks("j", 0, (Limit(5, 60),), questions_about(Attempt(2, sale.id, "a")))):
+                        with pytest.raises(ReadOnlyError):
+                            ask(sale.id, 2, Kind.PURCHASE, 1, checks=checks)
+                assert redis_client().xlen(rediskeys.mailbox(sale.id)) == 1
+                cluster.wait_until_whole()
+                assert admit(sale.id, 2, Kind.PURCHASE, 1).ticket == 2
+            finally:
+                client.config_set("min-replicas-to-write", 0)
+
+    def test_a_place_that_is_not_safe_is_told_with_when_to_ask_again(self):
+        with Flask("nothing").test_request_context():
+            answer = refuse(NotReplicatedError())
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json["code"] == "NOT_REPLICATED"
 
     @staticmethod
     def _ask_for(number, sale, users=()):
