@@ -44,7 +44,7 @@ def sell_one(how: str, sale_id: int, **environment: str) -> subprocess.Completed
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
