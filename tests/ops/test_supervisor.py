@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from models.settings import Settings
-from ops.launch import STACK_MARK, stack_processes
+from ops.launch import STACK_MARK, end_stack_processes, stack_processes
 from ops.processes import POSTGRES, REDIS, Process, application
 from ops.state import DataDir
 from ops.supervisor import Supervisor
@@ -58,7 +58,11 @@ def supervisor(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> It
         yield supervisor
     finally:
         supervisor.stop()
-        supervisor.wait(STOP_SECONDS_MAX)
+        try:
+            supervisor.wait(STOP_SECONDS_MAX)
+        finally:
+            # Such as the shop's child, where the shop itself had to be killed.
+            end_stack_processes(str(data_dir.path))
 
 
 def process_id_after(supervisor: Supervisor, name: str, former: int = 0) -> int:
