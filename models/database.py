@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Engine, Identity, MetaData, Numeric, Text, fu
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
-from models.connections import new_engine
+from models.connections import Bounds, new_engine
 from models.once import once
 from models.settings import settings
 
@@ -34,6 +34,17 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: Text(), int: BigInteger(), datetime: TIMESTAMP(timezone=True)}  # noqa: RUF012
 
 
+def bounds() -> Bounds:
+    """What every connection that serves a request is bound by, at the server."""
+    known = settings()
+    return {
+        "statement_timeout": known.database_statement_ms,
+        "lock_timeout": known.database_lock_ms,
+        "idle_in_transaction_session_timeout": known.database_idle_in_transaction_ms,
+        "timezone": "UTC",
+    }
+
+
 @once
 def engine() -> Engine:
     """The engine of this process. Every wait on it is bounded, by the server where the server can."""
@@ -41,12 +52,7 @@ def engine() -> Engine:
     return new_engine(
         known.psycopg_url,
         connect_seconds=known.database_connect_seconds,
-        bounds={
-            "statement_timeout": known.database_statement_ms,
-            "lock_timeout": known.database_lock_ms,
-            "idle_in_transaction_session_timeout": known.database_idle_in_transaction_ms,
-            "timezone": "UTC",
-        },
+        bounds=bounds(),
         pool_size=known.database_pool_size,
         max_overflow=0,
         pool_timeout=known.database_connect_seconds,
@@ -55,16 +61,16 @@ def engine() -> Engine:
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
-    """One transaction: committed when the block ends, rolled back when it raises."""
-    with Session(engine(), expire_on_commit=False) as session, session.begin():
+def transaction(at: Engine | None = None) -> Iterator[Session]:
+    """One transaction: committed when the block ends, rolled back when it raises. `at` is the primary unless given."""
+    with Session(at or engine(), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
-def snapshot() -> Iterator[Session]:
+def snapshot(at: Engine | None = None) -> Iterator[Session]:
     """A read-only transaction that sees one moment throughout, for counts that must agree with each other."""
-    frozen = engine().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    frozen = (at or engine()).execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with Session(frozen, expire_on_commit=False) as session, session.begin():
         yield session
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 
 from models.clock import to_ms
-from models.database import transaction
+from models.replica import read_lately
 
 LIMIT_MAX = 100
 
@@ -104,14 +104,13 @@ class RankedRow:
 def chronological(sale_id: int, limit: int, after_ticket: int | None = None) -> list[Row]:
     """A sale's confirmed purchases in order of admission, at most `limit` after the ticket. Empty for no such sale."""
     values = {"sale_id": sale_id, "after": after_ticket or 0, "limit": limit}
-    with transaction() as session:
-        return [_row(found) for found in session.execute(CHRONOLOGICAL, values).mappings()]
+    return read_lately(lambda session: [_row(found) for found in session.execute(CHRONOLOGICAL, values).mappings()])
 
 
 def latest_across_sales(limit: int) -> list[Row]:
     """The newest `limit` confirmed purchases of all sales, the oldest of them first."""
-    with transaction() as session:
-        return [_row(found) for found in session.execute(LATEST, {"limit": limit}).mappings()]
+    values = {"limit": limit}
+    return read_lately(lambda session: [_row(found) for found in session.execute(LATEST, values).mappings()])
 
 
 def by_totals(sale_id: int, limit: int, after: Place | None = None) -> list[RankedRow]:
@@ -119,8 +118,7 @@ def by_totals(sale_id: int, limit: int, after: Place | None = None) -> list[Rank
     # Before the first buyer: more units than anybody can have.
     place = after or Place(units=2**63 - 1, first_ticket=0, rank=0, position=0)
     values = {"sale_id": sale_id, "units": place.units, "first_ticket": place.first_ticket, "limit": limit}
-    with transaction() as session:
-        return _ranked(session.execute(BY_TOTALS, values).mappings().all(), place)
+    return read_lately(lambda session: _ranked(session.execute(BY_TOTALS, values).mappings().all(), place))
 
 
 def _ranked(found: Sequence[RowMapping], place: Place) -> list[RankedRow]:

@@ -36,6 +36,7 @@ def _bad_passwords(known: "Settings") -> Iterator[str]:
     """Of the servers, in their addresses, and of Flower. Only PostgreSQL has other ways to know its clients."""
     secret = {
         "DATABASE_URL": password_of(known.database_url),
+        "DATABASE_REPLICA_URL": password_of(known.database_replica_url),
         "REDIS_URL": password_of(known.redis_url),
         "BROKER_URL": password_of(known.broker_url),
     }

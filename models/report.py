@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.database import snapshot
 from models.product import Product
 from models.redisclient import REDIS_AWAY
 from models.refusals import keep_refusals, refusals_of
+from models.replica import read_lately
 from models.sale import FlashSale
 from models.sale_rules import SaleNotFoundError
 
@@ -146,28 +146,31 @@ def report_of(sale_id: int) -> Report:
     with suppress(*REDIS_AWAY):
         keep_refusals(sale_id)
     refusals = refusals_of(sale_id)
-    with snapshot() as session:
-        sale = session.get(FlashSale, sale_id)
-        if sale is None or sale.archived_at is not None:
-            raise SaleNotFoundError
-        product = session.get_one(Product, sale.product_id)
-        rows = session.execute(TOTALS, {"sale_id": sale_id}).all()
-        outcomes = tuple(
-            Outcomes(str(status), reason, int(requests), int(units), amount, int(buyers))
-            for status, reason, requests, units, amount, buyers in rows
-        )
-        people, buyers = session.execute(PEOPLE, {"sale_id": sale_id}).one()
-        return Report(
-            sale=sale,
-            product=product,
-            outcomes=tuple(sorted(outcomes, key=lambda each: -each.requests)),
-            requests=sum(each.requests for each in outcomes),
-            people=int(people),
-            buyers=int(buyers),
-            refusals=refusals,
-            latencies=_latencies(session, sale_id),
-            curve=tuple(_curve(session, sale)),
-        )
+    return read_lately(lambda session: _count(session, sale_id, refusals), at_one_moment=True)
+
+
+def _count(session: Session, sale_id: int, refusals: Mapping[str, int]) -> Report:
+    sale = session.get(FlashSale, sale_id)
+    if sale is None or sale.archived_at is not None:
+        raise SaleNotFoundError
+    product = session.get_one(Product, sale.product_id)
+    rows = session.execute(TOTALS, {"sale_id": sale_id}).all()
+    outcomes = tuple(
+        Outcomes(str(status), reason, int(requests), int(units), amount, int(buyers))
+        for status, reason, requests, units, amount, buyers in rows
+    )
+    people, buyers = session.execute(PEOPLE, {"sale_id": sale_id}).one()
+    return Report(
+        sale=sale,
+        product=product,
+        outcomes=tuple(sorted(outcomes, key=lambda each: -each.requests)),
+        requests=sum(each.requests for each in outcomes),
+        people=int(people),
+        buyers=int(buyers),
+        refusals=refusals,
+        latencies=_latencies(session, sale_id),
+        curve=tuple(_curve(session, sale)),
+    )
 
 
 def _latencies(session: Session, sale_id: int) -> Latencies:

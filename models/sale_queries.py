@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import Session, joinedload
 
 from models.database import transaction
 from models.product import Product
+from models.replica import read_lately
 from models.sale import FlashSale, SaleState
 from models.sale_rules import SaleNotFoundError
 from models.snapshot import SaleSnapshot
@@ -75,17 +76,19 @@ def list_sales(wanted: SaleFilter) -> tuple[list[FlashSale], int]:
         .limit(wanted.limit)
         .offset(min((wanted.page - 1) * wanted.limit, OFFSET_MAX))
     )
-    with transaction() as session:
+
+    def ask(session: Session) -> tuple[list[FlashSale], int]:
         total = session.scalar(select(func.count()).select_from(FlashSale).where(*conditions)) or 0
         return list(session.scalars(query)), total
+
+    return read_lately(ask)
 
 
 def live_sales() -> list[FlashSale]:
     """The sales that can be bought from now, featured first: started, not over, active, with units left."""
     query = _with_product().where(FlashSale.archived_at.is_(None), is_live(), FlashSale.remaining > 0)
     query = query.order_by(FlashSale.featured.desc(), FlashSale.ends_at.asc().nulls_last(), FlashSale.id)
-    with transaction() as session:
-        return list(session.scalars(query.limit(LIVE_MAX)))
+    return read_lately(lambda session: list(session.scalars(query.limit(LIVE_MAX))))
 
 
 def snapshots_of(sale_ids: Sequence[int]) -> list[SaleSnapshot]:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     # Where things stand.
     database_url: str = Field(default="", description="postgresql://user:password@host:port/name")
     database_pooled: bool = Field(default=False, description="a pooler such as PgBouncer lends its connections")
+    database_replica_url: str = Field(default="", description="of a standby, for reads that may be a moment old")
+    database_replica_lag_ms: int = Field(default=1_000, ge=100, le=60_000, description="how old these may be")
     redis_url: str = Field(default="", description="redis://:password@host:port/0")
     broker_url: str = Field(default="", description="Celery's broker; the same Redis unless given")
     data_dir: Path = Field(default=Path(".data"), description="where `make run` keeps servers' data, logs and secrets")
@@ -163,6 +165,11 @@ class Settings(BaseSettings):
             raise ValueError("needs what requirements/traces.txt installs")
         return value
 
+    @field_validator("database_replica_url")
+    @classmethod
+    def _leave_the_driver_out(cls, value: str) -> str:
+        return _for_libpq(value)
+
     @field_validator("redis_url")
     @classmethod
     def _read_cluster(cls, value: str) -> str:
@@ -218,7 +225,7 @@ class Settings(BaseSettings):
     @property
     def psycopg_url(self) -> str:
         """`database_url` as libpq reads it, without SQLAlchemy's driver name."""
-        return self.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+        return _for_libpq(self.database_url)
 
     def is_exempt(self, address: str) -> bool:
         """Whether rate limits and velocity rules leave this client address alone."""
@@ -234,6 +241,10 @@ def _is_installed(package: str, *parts: str) -> bool:
         return all(find_spec(f"{package}.{part}") for part in parts)
     except ModuleNotFoundError:
         return False
+
+
+def _for_libpq(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 # Asked twice or more on every request, about the few proxies and the customers of the moment.
