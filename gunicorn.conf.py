@@ -1,9 +1,11 @@
 """gunicorn finds this file by itself: live leaves before it stops, as web does (web/serve.py)."""
 
 import signal
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
-from web.leaving import LEAVING_SECONDS
+from web.leaving import DRAINING_SECONDS, LEAVING_SECONDS
 
 
 def post_worker_init(worker: Any) -> None:
@@ -11,12 +13,23 @@ def post_worker_init(worker: Any) -> None:
     # Not before: a worker's gevent must be the first to load the rest.
     import gevent  # noqa: PLC0415
 
-    from web.stopping import begin_to_stop  # noqa: PLC0415
+    from web.door import let_nobody_new_in  # noqa: PLC0415
+    from web.stopping import begin_to_stop, is_stopping  # noqa: PLC0415
 
     def leave(number: int, frame: Any) -> None:
-        # Every answer from now on says `Connection: close`; before the first that is a refusal.
-        worker.cfg.set("keepalive", 0)
         begin_to_stop(gevent.spawn)
+        gevent.spawn_later(LEAVING_SECONDS - DRAINING_SECONDS, let_nobody_new_in)
         gevent.spawn_later(LEAVING_SECONDS, worker.handle_exit, number, frame)
 
+    worker.cfg.set("pre_request", partial(_end_with_it, is_stopping))
     signal.signal(signal.SIGTERM, leave)
+
+
+def _end_with_it(is_stopping: Callable[[], bool], _: Any, request: Any) -> None:
+    """Have the connection end with this request if the process is leaving when it is answered.
+
+    gunicorn asks when it writes the answer's head, and again later: what stands in the head must stay true. A keepalive
+    of 0 would end, without a word, the connections whose last answer promised to keep them.
+    """
+    asked_for_it = request.should_close
+    request.should_close = cache(lambda: is_stopping() or asked_for_it())

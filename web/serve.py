@@ -2,12 +2,14 @@
 
 granian closes its door the moment it is asked to stop: kept connections end between two requests, and whoever comes
 then is turned away by the kernel. Here its workers hear of it first (SIGUSR1) and say so to whoever still asks, for
-LEAVING_SECONDS; only then does granian stop as it always does. A second signal is not kept waiting.
+LEAVING_SECONDS; the last of them with the door closed (web/door.py). Only then does granian stop as it always does. A
+second signal is not kept waiting.
 """
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from functools import partial
 from pkgutil import resolve_name
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 from granian import cli
 from granian.server import Server
 
-from web.leaving import LEAVING_SECONDS
+from web.door import let_nobody_new_in
+from web.leaving import DRAINING_SECONDS, LEAVING_SECONDS
 
 LEAVE = signal.SIGUSR1
 
@@ -26,7 +29,11 @@ def load_and_listen(target: str) -> Any:
     # Not before: the process that watches over the workers loads nothing of the application.
     from web.stopping import begin_to_stop, in_a_thread  # noqa: PLC0415
 
-    signal.signal(LEAVE, lambda *_: begin_to_stop(in_a_thread))
+    def leave() -> None:
+        begin_to_stop(in_a_thread)
+        _in(LEAVING_SECONDS - DRAINING_SECONDS, let_nobody_new_in)
+
+    signal.signal(LEAVE, lambda *_: leave())
     return application
 
 
@@ -48,9 +55,13 @@ class LeavingServer(Server):  # type: ignore[misc, valid-type]
         self.is_leaving = True
         for worker in self.wrks:
             os.kill(worker.inner.pid, LEAVE)
-        timer = threading.Timer(LEAVING_SECONDS, stop)
-        timer.daemon = True
-        timer.start()
+        _in(LEAVING_SECONDS, stop)
+
+
+def _in(seconds: float, do: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 From the signal on every new request is refused with 503, `Retry-After` and `Connection: close`, `/readyz` among them,
 so that a proxy takes this process out. Who waits for an outcome is told at once how it stands, and open sockets are
 closed with 1012 ("service restart"). Only LEAVING_SECONDS later does the server close its door: web/serve.py does so
-for web, gunicorn.conf.py for live.
+for web, gunicorn.conf.py for live. What was in hand when the signal came is answered with `Connection: close` as well:
+its connection may not live as long as it takes to ask again.
 """
 
 import threading
@@ -30,6 +31,7 @@ _asked = False
 
 def init_stopping(app: Flask) -> None:
     app.before_request(_refuse)
+    app.after_request(_close_after_it)
 
 
 def begin_to_stop(spawn: Callable[[Callable[[], None]], object]) -> None:
@@ -38,6 +40,10 @@ def begin_to_stop(spawn: Callable[[Callable[[], None]], object]) -> None:
     if not _asked:
         _asked = True
         spawn(_tell)
+
+
+def is_stopping() -> bool:
+    return _asked
 
 
 def in_a_thread(do: Callable[[], None]) -> None:
@@ -54,5 +60,12 @@ def _tell() -> None:
 def _refuse() -> Response | None:
     if not _asked or request.path in STILL_OPEN:
         return None
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return fail(503, UnavailableError.code, "This process is being restarted; try again", headers=headers)
+
+
+def _close_after_it(answer: Response) -> Response:
+    """web's server passes this on; live's does not, and says it for itself (gunicorn.conf.py)."""
+    if _asked and request.path not in STILL_OPEN:
+        answer.headers["Connection"] = "close"
+    return answer

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -11,9 +13,25 @@ import websocket
 from models import rediskeys
 from models.heartbeats import beat
 from models.redisclient import redis_client
+from ops.ports import LOOPBACK
+from tests.stopping.conftest import ROOT
 from web.rounds import SERVICE_RESTART
 
 KINDS = ("web", "live")
+# Takes one connection, once it is told to, and long after the kernel did.
+DOORKEEPER = """
+import socket
+from web.door import let_nobody_new_in
+with socket.create_server(("127.0.0.1", 0)) as door:
+    print(door.getsockname()[1], flush=True)
+    input()
+    let_nobody_new_in()
+    print("closed", flush=True)
+    input()
+    connection, _ = door.accept()
+    with connection:
+        connection.sendall(connection.recv(10))
+"""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,9 +88,28 @@ def test_who_waits_for_an_outcome_is_answered_before_the_process_ends(server, ki
 
     # Nobody settles here, so the place in line is all that there is to tell, and far sooner than in 30 s.
     assert (answer.status, answer.body["data"]["ticket"]) == (202, 1)
+    # Without that, who asks again on this connection would find it ended without a word.
+    assert answer.headers["connection"] == "close"
     process.process.wait(process.grace_seconds)
     assert time.monotonic() - asked_at < process.grace_seconds
     assert process.process.returncode == 0
+
+
+def test_a_closed_door_hears_nobody_new_and_whoever_is_in_the_doorway_is_served():
+    command = [sys.executable, "-c", DOORKEEPER]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        address = (LOOPBACK, int(keeper.stdout.readline()))
+        with socket.create_connection(address, timeout=30) as in_the_doorway:
+            in_the_doorway.sendall(b"one")
+            keeper.stdin.write("close\n")
+            keeper.stdin.flush()
+            assert keeper.stdout.readline() == "closed\n"
+
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.5)
+            keeper.stdin.write("serve\n")
+            keeper.stdin.flush()
+            assert in_the_doorway.recv(10) == b"one"
 
 
 def test_open_sockets_are_told_and_closed_with_service_restart(server):
