@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool pooler wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +87,16 @@ pooler: ## install Debian's PgBouncer, which the tests of the pooler run, unless
 		apt-get update --quiet=2 && \
 		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends pgbouncer >/dev/null && \
 		{ service pgbouncer stop; update-rc.d pgbouncer disable; true; } >/dev/null 2>&1; }
+
+rabbitmq: ## install Debian's RabbitMQ, which the tests of brokers run, and start no service of it (as root)
+	@[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+			{ echo "doorbuster: there is no rabbitmq-server: as root, apt-get install rabbitmq-server" >&2; exit 1; }; \
+		policy=/usr/sbin/policy-rc.d; \
+		[ -e $$policy ] || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy && chmod 755 $$policy; }; \
+		apt-get update --quiet=2 && \
+		DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends rabbitmq-server >/dev/null && \
+		{ update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true; }; }
 
 wrk: ## install Debian's load generator, which the benchmarks use, unless it is there (as root)
 	@command -v wrk >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \

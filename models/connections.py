@@ -77,7 +77,7 @@ def new_engine(
         return connection_class.connect(url, **given)
 
     if is_pooled:
-        told = _tell_transaction(bounds)
+        told = tell_transaction(bounds)
 
         @event.listens_for(made, "begin")
         def begin(connection: Connection) -> None:
@@ -92,10 +92,10 @@ def short_question(connect_seconds: int, statement_ms: int) -> Iterator[psycopg.
     with BoundedConnection.connect(
         settings().psycopg_url, connect_timeout=connect_seconds, prepare_threshold=None
     ) as connection:
-        connection.execute(_tell_transaction({"statement_timeout": statement_ms}))
+        connection.execute(tell_transaction({"statement_timeout": statement_ms}))
         yield connection
 
 
-def _tell_transaction(bounds: Bounds) -> str:
+def tell_transaction(bounds: Bounds) -> str:
     """The statement that bounds the rest of its transaction and nothing after it; harmless outside of one."""
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in bounds.items())

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     database_replica_url: str = Field(default="", description="of a standby, for reads that may be a moment old")
     database_replica_lag_ms: int = Field(default=1_000, ge=100, le=60_000, description="how old these may be")
     redis_url: str = Field(default="", description="redis://:password@host:port/0")
-    broker_url: str = Field(default="", description="Celery's broker; the same Redis unless given")
+    broker_url: str = Field(
+        default="", description="redis://… or amqp://user:password@host:5672/vhost; REDIS_URL unless given"
+    )
     data_dir: Path = Field(default=Path(".data"), description="where `make run` keeps servers' data, logs and secrets")
 
     # What listens, and how many of it.
@@ -96,6 +98,7 @@ class Settings(BaseSettings):
     # The line.
     line_max: int = Field(default=200_000, ge=1, description="requests that may wait in one sale's line")
     settle_batch_max: int = Field(default=1_000, ge=1, le=10_000, description="requests settled in one transaction")
+    settle_stall_ms: int = Field(default=3_000, ge=100, description="how long a worker may stall with a sale in hand")
     settle_batches_per_turn: int = Field(default=8, ge=1, description="transactions before a hot sale queues up again")
     sale_stock_default: int = Field(default=200, ge=1)
     hold_seconds_default: int = Field(default=600, ge=1, le=86_400)
@@ -213,6 +216,10 @@ class Settings(BaseSettings):
     @property
     def celery_broker_url(self) -> str:
         return self.broker_url or self.redis_url
+
+    @property
+    def broker_is_rabbitmq(self) -> bool:
+        return self.celery_broker_url.startswith(("amqp://", "amqps://", "pyamqp://"))
 
     @property
     def cookies_are_secure(self) -> bool:

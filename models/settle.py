@@ -16,6 +16,7 @@ from models import mailbox, metrics
 from models.announce import announce
 from models.buyer_months import add_units, with_month
 from models.clock import to_ms
+from models.connections import tell_transaction
 from models.database import database_now, transaction
 from models.decide import Decision, Holding, Request, decide
 from models.first_page import refresh_first_page
@@ -28,6 +29,9 @@ from models.settings import settings
 from models.settle_traces import telling
 from models.snapshot import SaleSnapshot, terms_of
 from models.totals import add_totals
+
+# How much longer the next worker waits for a sale than the one that has it may stall.
+NEXT_WAITS_MS = 1_000
 
 # Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
 HOLDINGS = text("""
@@ -109,6 +113,7 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
     """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction, then tell everyone."""
     started = time.monotonic()
     with transaction() as session:
+        _bound(session)
         sale = lock_sale(session, sale_id)
         waiting = mailbox.read(sale_id, batch_max)
         leftovers = [request for request in waiting if request.ticket <= sale.settled_through]
@@ -135,6 +140,16 @@ def settle_batch(sale_id: int, batch_max: int) -> SettledBatch:
         refresh_first_page(sale_id, confirmed)
     more = len(waiting) == batch_max or bool(strays)
     return SettledBatch(outcomes, snapshot.remaining, more, snapshot.dedicated)
+
+
+def _bound(session: Session) -> None:
+    """Whoever stalls with a sale in hand is put out sooner than others, and who comes next waits for that.
+
+    A worker that is cut off from PostgreSQL looks to it like one that is idle in its transaction.
+    """
+    stall_ms = settings().settle_stall_ms
+    bounds = {"idle_in_transaction_session_timeout": stall_ms, "lock_timeout": stall_ms + NEXT_WAITS_MS}
+    session.execute(text(tell_transaction(bounds)))
 
 
 def _settle_fresh(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> list[PurchaseRecord]:

@@ -8,6 +8,7 @@ import queue
 import threading
 
 import structlog
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -52,7 +53,7 @@ class Waker:
                     retry=True,
                     retry_policy=RETRY,
                 )
-            except (OperationalError, OSError, RedisError) as error:
+            except (OperationalError, OSError, RedisError, AMQPError) as error:
                 log.warning("wake.failed", sale=sale_id, error=type(error).__name__)
                 self._let_the_next_request_try(sale_id)
             except Exception:

@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler
-from kombu.exceptions import ChannelError
 
 from models import tasks
 
@@ -28,9 +27,11 @@ class BoundedScheduler(Scheduler):  # type: ignore[misc, unused-ignore]
             return None
         return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
 
-    @staticmethod
-    def _waiting(producer: Any) -> int:
-        try:
-            return int(producer.channel.queue_declare(queue=tasks.CHORES_QUEUE, passive=True).message_count)
-        except ChannelError:
-            return 0  # nobody has made the queue yet, or Redis, which knows no empty list, has it no more
+    def _waiting(self, producer: Any) -> int:
+        """How many ticks wait. Declares the queue, as it is declared everywhere: asking RabbitMQ for one that is not
+        there ends the channel."""
+        queue = self.app.amqp.queues[tasks.CHORES_QUEUE]
+        declared = producer.channel.queue_declare(
+            queue=queue.name, durable=queue.durable, auto_delete=queue.auto_delete, arguments=queue.queue_arguments
+        )
+        return int(declared.message_count)

@@ -103,7 +103,7 @@ class Watched(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._name = str(consumer.hostname)
-        self._queue = Queue(f"probe.{self._name}.{uuid4().hex[:8]}", expires=QUEUE_SECONDS, durable=False)
+        self._queue = Queue(f"probe.{self._name}.{uuid4().hex[:8]}", expires=QUEUE_SECONDS)
         self._expected: frozenset[str] = frozenset()
         self._probes: Consumer | None = None
         self._connection: Connection | None = None

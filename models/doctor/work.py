@@ -1,10 +1,10 @@
 """Who works: settling workers, the worker of chores, beat, and the broker between them."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from urllib.parse import urlsplit
 
+from amqp.exceptions import AMQPError
+from kombu import Connection
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select
@@ -20,7 +20,6 @@ from models.settings import settings
 
 BROKER_SECONDS_MAX = 3.0
 DEDICATED_MAX = 100
-BROKER_PORTS = {"amqp": 5672, "amqps": 5671, "pyamqp": 5672, "redis": 6379, "rediss": 6379}
 
 
 def look_at_broker() -> Iterator[Finding]:
@@ -33,10 +32,11 @@ def look_at_broker() -> Iterator[Finding]:
             with Redis.from_url(url, socket_timeout=BROKER_SECONDS_MAX, retry=None) as client:
                 client.ping()
         else:
-            address = urlsplit(url)
-            port = address.port or BROKER_PORTS.get(address.scheme, 5672)
-            socket.create_connection((address.hostname or "localhost", port), BROKER_SECONDS_MAX).close()
-    except (OSError, RedisError, ValueError) as error:
+            waits = dict.fromkeys(("read_timeout", "write_timeout"), BROKER_SECONDS_MAX)
+            # Logged in: that somebody listens says little of a broker.
+            with Connection(url, connect_timeout=BROKER_SECONDS_MAX, transport_options=waits) as connection:
+                connection.connect()
+    except (OSError, RedisError, AMQPError, ValueError) as error:
         what = f"the broker does not answer ({type(error).__name__}): nobody is woken"
         yield critical("BROKER_AWAY", what, "start it, or mend BROKER_URL")
 

@@ -86,7 +86,7 @@ def test_the_supervisor_replaces_a_stuck_worker_and_the_line_goes_on(make_sale, 
 
 
 def test_a_worker_with_a_long_batch_in_hand_is_left_alone_and_said_to_be_alive(make_sale, processes, monkeypatch):
-    for bound in ("DATABASE_LOCK_MS", "DATABASE_STATEMENT_MS"):
+    for bound in ("SETTLE_STALL_MS", "DATABASE_STATEMENT_MS"):
         monkeypatch.setenv(bound, "600000")
     sale = make_sale(total_stock=10)
     processes.start("worker")
