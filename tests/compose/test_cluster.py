@@ -65,11 +65,13 @@ def test_the_shop_is_the_same_on_other_servers(found: dict[str, Service]) -> Non
 def test_everybody_is_told_where_the_servers_are_in_settings_that_there_are(found: dict[str, Service]) -> None:
     for name in OURS:
         environment = found[name]["environment"]
+        assert {key.lower() for key in environment} <= set(Settings.model_fields), name
         known = {key.lower(): value for key, value in environment.items() if value}
-        # What is no setting of ours is the proxy's and Compose's, and in the other file too.
-        assert {"redis_url", "broker_url", "database_url", "database_pooled"} <= set(Settings.model_fields)
-        inside = Settings(_env_file=None, **{key: known[key] for key in known if key in Settings.model_fields})
+        inside = Settings(_env_file=None, **known)
+        assert set(re.findall(r"redis-\d", inside.redis_url)) == NODES
         assert inside.redis_is_cluster
+        assert inside.redis_wait_replicas == 1
+        assert "@postgres-replica:" in inside.database_replica_url
         assert inside.celery_broker_url.startswith("amqp://")
         assert inside.environment == "production"
         # The migration keeps a session for itself, which a pooler does not lend.
@@ -144,7 +146,7 @@ def test_the_standby_copies_the_primary_follows_it_and_goes_on_after_a_restart(
     home = primary.place / "standby"
     home.mkdir()
     script = home / "follow.sh"
-    script.write_bytes((ROOT / "ops/cluster/follow.sh").read_bytes())
+    script.write_bytes((ROOT / "ops/compose/follow.sh").read_bytes())
     if account:
         os.chown(home, account.uid, account.gid)
     environment = {
