@@ -107,7 +107,7 @@ class EmbeddedCluster:
         slot, ports = key_slot(key.encode()), []
         for node in self._alive():
             with node.connect() as client:
-                ports += [port for start, end, port in _slots(client) if start <= slot <= end]
+                ports += [port for start, end, port, _ in _slots(client) if start <= slot <= end]
         port = max(set(ports), key=ports.count)
         return next(node for node in self.nodes if node.port == port)
 
@@ -121,14 +121,15 @@ class EmbeddedCluster:
         raise ServerError(f"nobody copies the node at {master.port}")
 
     def wait_until_whole(self, copies: int = 1) -> None:
-        """Return when all slots have a master and every master `copies` replicas that are up to date."""
+        """Return when every master has `copies` replicas that are up to date, and every node knows of all of them."""
+        _until(lambda: all(self._is_whole(node, copies) for node in self._alive()), "the cluster is not whole")
 
-        def is_whole() -> bool:
-            return all(node.cluster_info()["cluster_state"] == "ok" for node in self._alive()) and all(
-                self._copies_of(node) >= copies for node in self._alive() if node.is_master
-            )
-
-        _until(is_whole, "the cluster is not whole")
+    def _is_whole(self, node: EmbeddedClusterNode, copies: int) -> bool:
+        if node.cluster_info()["cluster_state"] != "ok":
+            return False
+        with node.connect() as client:
+            known = [replicas for *_, replicas in _slots(client)]
+        return all(replicas >= copies for replicas in known) and (not node.is_master or self._copies_of(node) >= copies)
 
     def _copies_of(self, master: EmbeddedClusterNode) -> int:
         with master.connect() as client:
@@ -170,11 +171,11 @@ def _take(taken: set[int]) -> int:
     return port
 
 
-def _slots(client: redis.Redis) -> Iterator[tuple[int, int, int]]:
-    """First and last slot of each range, and the port of its master."""
+def _slots(client: redis.Redis) -> Iterator[tuple[int, int, int, int]]:
+    """First and last slot of each range, the port of its master, and how many replicas of it are known."""
     found: list[Any] = client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
-    for start, end, (_, port, *_), *_ in found:
-        yield start, end, port
+    for start, end, (_, port, *_), *replicas in found:
+        yield start, end, port, len(replicas)
 
 
 def _until(is_so: Callable[[], bool], otherwise: str) -> None:

@@ -8,6 +8,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from models.doctor.finding import Finding, critical, warning
 from models.redisclient import REDIS_AWAY, redis_client, redis_servers
+from models.settings import settings as app_settings
 
 VERSION_MIN = 7
 # The share of maxmemory from which on a rush may fill the rest.
@@ -63,12 +64,24 @@ def _state(name: str, known: dict[str, Any]) -> Iterator[Finding]:
     if known["role"] != "master" and not known.get("cluster_enabled"):
         what = "REDIS_URL names a replica, which takes no writes"
         yield critical("REDIS_READ_ONLY", what, "name the primary, or promote this one: REPLICAOF NO ONE")
-    if known["role"] == "master" and known.get("cluster_enabled") and not known.get("connected_slaves"):
-        what = f"{name} is a master whom nobody copies: if it goes, its sales wait until it is back"
-        yield warning("SHARD_WITHOUT_REPLICA", what, "start its replica, or give it one: CLUSTER REPLICATE")
+    yield from _replicas(name, known)
     if known.get("aof_last_write_status", "ok") != "ok" or known.get("aof_last_bgrewrite_status", "ok") != "ok":
         what = f"{name} could not write its append-only file the last time"
         yield critical("REDIS_CANNOT_WRITE", what, "make room on its disk; its log says more")
+
+
+def _replicas(name: str, known: dict[str, Any]) -> Iterator[Finding]:
+    """A cluster's master without any leaves its sales with nobody if it goes; too few for WAIT refuse every buyer."""
+    wanted = app_settings().redis_wait_replicas
+    copies = int(known.get("connected_slaves", 0))
+    if known["role"] != "master" or copies >= (wanted or int(known.get("cluster_enabled", 0))):
+        return
+    cure = "start its replicas, or give it others: CLUSTER REPLICATE"
+    if wanted:
+        what = f"{name} has {copies} replicas and REDIS_WAIT_REPLICAS is {wanted}: buyers get 503 NOT_REPLICATED"
+        yield critical("REPLICAS_MISSING", what, f"{cure}; or lower REDIS_WAIT_REPLICAS")
+    else:
+        yield warning("REPLICAS_MISSING", f"{name} is a master that nobody copies: if it goes, its sales wait", cure)
 
 
 def _durability(name: str, settings: dict[str, str]) -> Iterator[Finding]:

@@ -258,10 +258,16 @@ class TestWhatTouchesManyShards:
         try:
             found = {finding.code for finding in redis_server.look()}
             assert "CLUSTER_NODE_AWAY" in found
-            eventually(lambda: "SHARD_WITHOUT_REPLICA" in {each.code for each in redis_server.look()}, "it is missed")
+            eventually(lambda: ("REPLICAS_MISSING", "warning") in self.found(), "it is missed")
+            with settings_of(REDIS_WAIT_REPLICAS="1"):
+                eventually(lambda: ("REPLICAS_MISSING", "critical") in self.found(), "and without it nobody may buy")
         finally:
             away.start()
             cluster.wait_until_whole()
+
+    @staticmethod
+    def found():
+        return {(finding.code, str(finding.severity)) for finding in redis_server.look()}
 
 
 class Buyers:
