@@ -130,6 +130,7 @@ def test_the_options_of_a_node_are_those_of_a_durable_cluster(
         "maxmemory-policy": "noeviction",
         "cluster-enabled": "yes",
         "cluster-require-full-coverage": "no",
+        "cluster-replica-validity-factor": "0",
         "cluster-announce-hostname": "redis-3",
         "cluster-preferred-endpoint-type": "hostname",
     }
