@@ -32,6 +32,8 @@ TRIES = 400
 COOL_SALES = 19
 TIMES_THE_MEDIAN = 3
 SETTLED_EACH = 60
+# So that a line is long beside it, and the hot sale's is never empty.
+SMALL_BATCH = 20
 
 
 class Stream:
@@ -162,11 +164,10 @@ def test_a_worker_that_is_killed_and_one_that_is_cut_off_are_replaced_and_the_li
 
 @pytest.mark.timeout(600)
 def test_of_twenty_sales_over_four_workers_none_waits_for_long_because_one_is_hot(
-    make_sale,
-    processes,
-    record_property,
+    make_sale, processes, monkeypatch, record_property
 ):
     hot, *cool = (make_sale(total_stock=1_000_000) for _ in range(COOL_SALES + 1))
+    monkeypatch.setenv("SETTLE_BATCH_MAX", str(SMALL_BATCH))
     names = [f"worker-{number}" for number in range(1, 5)]
     for name in names:
         processes.start("worker", name)
@@ -192,6 +193,25 @@ def test_of_twenty_sales_over_four_workers_none_waits_for_long_because_one_is_ho
     # The hot one is in the statistic: it does not starve either.
     assert longest <= TIMES_THE_MEDIAN * median
     assert all(audit_sale(sale.id).agrees for sale in (hot, *cool))
+
+
+@pytest.mark.parametrize(("batches", "lets_others_by"), [(8, True), (1_000_000, False)], ids=["as it is", "control"])
+def test_a_hot_sale_lets_others_by_when_it_had_its_turn(make_sale, processes, monkeypatch, batches, lets_others_by):
+    hot, cool = make_sale(total_stock=1_000_000), make_sale()
+    line = SMALL_BATCH * 8 * 5
+    for buyer in range(1, line + 1):
+        admit(hot.id, buyer, Kind.PURCHASE, 1)
+    admit(cool.id, 1, Kind.PURCHASE, 1)
+    monkeypatch.setenv("SETTLE_BATCH_MAX", str(SMALL_BATCH))
+    monkeypatch.setenv("SETTLE_BATCHES_PER_TURN", str(batches))
+    for sale in (hot, cool):
+        waker().wake(sale.id)
+
+    processes.start("worker")
+    for sale in (hot, cool):
+        eventually(lambda sale=sale: drained(sale.id), "the line is empty")
+
+    assert (_settled(cool.id)[0].settled_at < _settled(hot.id)[-1].settled_at) is lets_others_by
 
 
 def _slowest_tenth(sale_id: int) -> float:

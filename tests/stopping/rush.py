@@ -23,8 +23,8 @@ class Buyers:
     def __init__(self, port: int, sale_id: int, tokens: list[str], *, prefer: str = "") -> None:
         self.accepted: set[int] = set()
         self.statuses: Counter[int] = Counter()
-        # Ticket of what was asked again, when its connection ended without a byte of an answer, and how.
-        self.broken: list[tuple[int, datetime, str]] = []
+        # Ticket of what was asked again; when it was asked, when that ended without a byte of an answer, and how.
+        self.broken: list[tuple[int, datetime, datetime, str]] = []
         self.wrong: list[object] = []
         self._port = port
         self._path = f"/api/flash-sales/{sale_id}/purchases"
@@ -56,7 +56,7 @@ class Buyers:
 
     def _insist(self, kept: Kept | None, token: str, number: int) -> Kept | None:
         """Ask under one key until the shop says what became of it; returns the connection if it can be used again."""
-        broken: list[tuple[datetime, str]] = []
+        broken: list[tuple[datetime, datetime, str]] = []
         end = time.monotonic() + UNTIL_SECONDS_MAX
         while time.monotonic() < end:
             try:
@@ -68,6 +68,7 @@ class Buyers:
                 kept = None
                 time.sleep(0.05)
                 continue
+            asked_at = datetime.now(UTC)
             try:
                 answer = kept.ask(
                     "POST",
@@ -80,7 +81,7 @@ class Buyers:
             except (OSError, http.client.HTTPException) as why:
                 kept.connection.close()
                 kept = None
-                broken.append((datetime.now(UTC), repr(why)))
+                broken.append((asked_at, datetime.now(UTC), repr(why)))
                 continue
             if answer.headers.get("connection") == "close":
                 kept.connection.close()
