@@ -32,7 +32,7 @@ TRIES = 400
 COOL_SALES = 19
 TIMES_THE_MEDIAN = 3
 SETTLED_EACH = 60
-# So that a line is long beside it, and the hot sale's is never empty.
+# So that a line is long beside it.
 SMALL_BATCH = 20
 
 
@@ -164,10 +164,9 @@ def test_a_worker_that_is_killed_and_one_that_is_cut_off_are_replaced_and_the_li
 
 @pytest.mark.timeout(600)
 def test_of_twenty_sales_over_four_workers_none_waits_for_long_because_one_is_hot(
-    make_sale, processes, monkeypatch, record_property
+    make_sale, processes, record_property
 ):
     hot, *cool = (make_sale(total_stock=1_000_000) for _ in range(COOL_SALES + 1))
-    monkeypatch.setenv("SETTLE_BATCH_MAX", str(SMALL_BATCH))
     names = [f"worker-{number}" for number in range(1, 5)]
     for name in names:
         processes.start("worker", name)
