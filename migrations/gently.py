@@ -21,3 +21,11 @@ def drop_index(name: str, table: str) -> None:
     """Drop an index, if it is there, without a lock that a writer of the table waits for."""
     with op.get_context().autocommit_block():
         op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)
+
+
+def lock_first(*tables: str) -> None:
+    """Lock tables as strongly as the rest of a migration needs them, before it has any weaker lock of theirs.
+
+    Whoever asks for more of what it has already, waits for workers who wait for it: a deadlock.
+    """
+    op.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")

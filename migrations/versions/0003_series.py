@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.gently import lock_first
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -17,6 +19,7 @@ ACTIVE = "state IN ('scheduled', 'live') AND NOT paused"
 
 
 def upgrade() -> None:
+    lock_first("flash_sales", "products")
     _create_series()
     _create_series_runs()
     _create_months()
