@@ -17,7 +17,7 @@ shard and one script may touch them together.
 | `{sale:7}:news` | channel | announce | web, live | not kept |
 | `{user:7}:revoked:<jti>` | string: `1`, or `used:<ms>:<nonce>` | web | web, live | until the token is over anyway |
 | `{user:7}:generation` | string: tokens before it are refused | web, chores | web, live | `refresh_token_days` |
-| `generations-told` | string: told of refusals until then | chores | chores | for good |
+| `generations:told` | string: told of refusals until then | chores | chores | for good |
 | `heartbeat:worker:<name>` | string | worker | web | 10 s |
 | `workers` | hash name -> `<ms>:<queues>` | worker | desk | a day after the last heartbeat |
 | `heartbeat:beat` | string | chores | web | 15 s |
@@ -44,7 +44,7 @@ BEAT_HEARTBEAT_SECONDS = 15
 # Every worker that is or was there lately: unlike the heartbeats it is read without a walk over all keys.
 WORKERS = "workers"
 WORKERS_SECONDS = 86_400
-GENERATIONS_TOLD = "generations-told"
+GENERATIONS_TOLD = "generations:told"
 LIMITS_PREFIX = "limits"
 # Long enough to open a socket on a slow telephone, too short to be worth stealing from a log.
 SOCKET_TICKET_SECONDS = 30

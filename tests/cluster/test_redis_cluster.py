@@ -362,6 +362,20 @@ class TestAMasterIsKilledInARush:
         assert rush.accepted.keys() <= outcomes(sale.id)
         assert audit_sale(sale.id).agrees
 
+    def test_a_master_that_is_asked_to_step_back_loses_nobody_though_no_replica_is_waited_for(self, make_sale, cluster):
+        """As before a restart: it takes nothing until its replica has everything, and then that one is the master."""
+        sale = make_sale(total_stock=100_000)
+        replica = cluster.replica_of(cluster.master_of(rediskeys.view(sale.id)))
+        with Buyers(sale.id) as rush:
+            rush.wait_for(100)
+            with replica.connect() as client:
+                client.execute_command("CLUSTER FAILOVER")
+            eventually(lambda: cluster.master_of(rediskeys.view(sale.id)) is replica, "it steps back")
+            rush.wait_for(100)
+        settle_all(sale.id)
+        assert rush.accepted.keys() <= outcomes(sale.id)
+        assert audit_sale(sale.id).agrees
+
     @pytest.mark.parametrize("replicas", [0, 1])
     def test_what_no_replica_had_is_lost_unless_replicas_are_waited_for(self, make_sale, cluster, replicas):
         """The replica is cut off from its master, so that what it misses is known; then the master goes for good."""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from models import gateline
+from models import gateline, rediskeys
 from models.gate import admit
-from models.gateline import TRUSTED_SECONDS, NotSentError, gate_lines
+from models.gateline import TRUSTED_SECONDS, NotReplicatedError, NotSentError, gate_lines
 from models.purchase import Kind
 from models.redisclient import CONNECTIONS_MAX, REDIS_AWAY, redis_client
 from models.settings import settings
@@ -84,6 +84,21 @@ def test_connections_that_nobody_took_use_up_no_room(store):
     store.valkey.start()
 
     assert gate_lines().call(("PING",), key="") == "PONG"
+
+
+def test_a_place_that_no_replica_has_is_not_promised_and_a_retry_keeps_it(make_sale, waiting, monkeypatch):
+    """Also where there is no cluster, and no replica at all."""
+    sale = make_sale()
+    careful = settings().model_copy(update={"redis_wait_replicas": 1, "redis_wait_ms": 20})
+    monkeypatch.setattr("models.gateparts.settings", lambda: careful)
+    for _ in range(2):
+        with pytest.raises(NotReplicatedError):
+            admit(sale.id, 1, Kind.PURCHASE, 1, idempotency_key="once")
+    assert waiting(sale.id) == 1
+
+    monkeypatch.undo()
+    assert admit(sale.id, 1, Kind.PURCHASE, 1, idempotency_key="once").replayed
+    assert 0 < redis_client().ttl(rediskeys.idempotency(sale.id, 1, "once")) <= settings().idempotency_hours * 3600
 
 
 def test_only_so_many_connections_are_open_at_once(monkeypatch, store):
