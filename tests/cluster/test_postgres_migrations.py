@@ -80,19 +80,19 @@ class Watch:
 
     def __init__(self) -> None:
         self.held_up: list[tuple[str, int]] = []
-        self._before: dict[str, int] = {}
-        self._there: set[str] = set()
 
     def begin(self, connection: Connection) -> None:
-        self._before = self._read(connection)
+        # With its own connection: other threads of this process have transactions of theirs.
         # A table that this transaction makes has no writers yet.
-        self._there = set(connection.exec_driver_sql(THERE, (list(HOT),)).scalars())
+        there = set(connection.exec_driver_sql(THERE, (list(HOT),)).scalars())
+        connection.info["watched"] = (there, self._read(connection))
 
     def commit(self, connection: Connection) -> None:
+        there, before = connection.info.pop("watched", (set(), {}))
         locked = set(connection.exec_driver_sql(LOCKED, (list(STRONG),)).scalars())
         for table, count in self._read(connection).items():
-            rows = count - self._before.get(table, 0)
-            if table in locked and table in self._there and rows > GLANCE:
+            rows = count - before.get(table, 0)
+            if table in locked & there and rows > GLANCE:
                 self.held_up.append((table, rows))
 
     @staticmethod
