@@ -25,6 +25,7 @@ from web.desk import api as desk_api
 from web.desk import routes as desk
 from web.desk.home import init_desk
 from web.dialects import init_dialects
+from web.doorstep import init_doorstep
 from web.errors import init_errors, refuse_invalid
 from web.forwarded import init_forwarded
 from web.fresh import init_fresh
@@ -92,6 +93,8 @@ def create_app() -> OpenAPI:
     init_openapi(app)
     init_postman(app)
     init_cli(app)
+    init_doorstep(app)
+    # Around the doorstep, which believes of a proxy what this believes.
     init_forwarded(app)
     # The order of these is the order in which a request meets them.
     init_request_log(app)

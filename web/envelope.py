@@ -19,7 +19,7 @@ def ok(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """`{"success": true, "message", "data", "meta"?}`."""
-    body: dict[str, Any] = {"success": True, "message": message, "data": data}
+    body = success_body(data, message)
     if meta is not None:
         body["meta"] = meta
     return _respond(body, status, headers)
@@ -34,7 +34,18 @@ def fail(
     data: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """`{"success": false, "message", "error", "code", "errors", "statusCode", "data"?}`.
+    """`{"success": false, "message", "error", "code", "errors", "statusCode", "data"?}`."""
+    return _respond(refusal_body(status, code, message, fields, data), status, headers)
+
+
+def success_body(data: Any, message: str) -> dict[str, Any]:
+    return {"success": True, "message": message, "data": data}
+
+
+def refusal_body(
+    status: int, code: str, message: str, fields: Iterable[FieldError] = (), data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The body of a refusal, which is counted by its code.
 
     `error` says what `message` says, for clients of an older dialect that look there.
     """
@@ -49,7 +60,7 @@ def fail(
     if data:
         body["data"] = data
     metrics.refused(code)
-    return _respond(body, status, headers)
+    return body
 
 
 def _respond(body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:

@@ -13,18 +13,21 @@ from models.addresses import parse_address
 from models.clock import now
 from models.errors import ForbiddenError
 from models.fraud import NewFraudRecord
-from models.gate import Admission, Checks, GivenBackError, ask
+from models.gate import Admission, Checks, GateAnswer, GivenBackError, ask
 from models.ip_ranges import Action
 from models.purchase import Kind
 from models.settings import settings
+from models.tokens import Claims
 from models.velocity import Attempt, Finding, questions_about
-from web.auth import current_user
+from web.auth import Identity, current_user
 from web.limits import client_address, note_left, purchase_limits
 from web.recorder import recorder
 from web.standing import standing_copy
 from web.traces import begin_at_gate
 from web.unauthorized import TokenRevokedError
 
+# Where a WSGI environment has what the gate said already, when web/doorstep.py asked it: an answer, or what was raised.
+ASKED = "doorbuster.asked"
 # Asked by machines that decide whether this process lives, not by customers.
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz"})
 
@@ -42,12 +45,15 @@ def init_guard(app: Flask) -> None:
 def _refuse_denied() -> None:
     if request.path in ALWAYS_OPEN:
         return
-    ranges = standing_copy().current().ranges
-    if not ranges:
-        return
-    g.address_action = ranges.action_for(parse_address(client_address()), now())
+    g.address_action = action_for(client_address())
     if g.address_action is Action.DENY:
         raise AddressDeniedError
+
+
+def action_for(address: str) -> Action | None:
+    """What the rules for addresses say of this one; None: nothing."""
+    ranges = standing_copy().current().ranges
+    return ranges.action_for(parse_address(address), now()) if ranges else None
 
 
 def pass_gate(
@@ -59,36 +65,75 @@ def pass_gate(
     away.
     """
     who = current_user()
-    address = client_address()
-    is_exempt = settings().is_exempt(address)
-    attempt = Attempt(who.user_id, sale_id, address, group_key)
-    is_trusted = is_exempt or g.get("address_action") is Action.ALLOW
-    checks = Checks(
+    attempt = Attempt(who.user_id, sale_id, client_address(), group_key)
+    answer = request.environ.get(ASKED)
+    if answer is None:
+        answer = _knock_traced(who, attempt, kind, quantity, idempotency_key)
+    if isinstance(answer, Exception):
+        raise answer
+    admission = admission_of(answer, attempt)
+    note_left(admission.left)
+    return admission
+
+
+def _knock_traced(
+    who: Identity, attempt: Attempt, kind: Kind, quantity: int, idempotency_key: str | None
+) -> GateAnswer:
+    checks = checks_of(who, attempt, g.get("address_action"))
+    trace = begin_at_gate(attempt.sale_id)
+    traceparent = trace.traceparent if trace else None
+    answer = knock(attempt, kind, quantity, checks, idempotency_key=idempotency_key, trace=traceparent)
+    if trace:
+        trace.answered(answer.code, answer.ticket)
+    return answer
+
+
+def checks_of(who: Identity | Claims, attempt: Attempt, action: Action | None) -> Checks:
+    """What the gate is to ask of whoever asks, from an address of which the rules say `action`."""
+    is_exempt = settings().is_exempt(attempt.address)
+    is_trusted = is_exempt or action is Action.ALLOW
+    return Checks(
         jti=who.jti,
         generation=who.generation,
         limits=() if is_exempt else purchase_limits(),
         questions=() if is_trusted else questions_about(attempt, standing_copy().current().passes),
     )
-    trace = begin_at_gate(sale_id)
-    traceparent = trace.traceparent if trace else None
+
+
+def knock(
+    attempt: Attempt,
+    kind: Kind,
+    quantity: int,
+    checks: Checks,
+    *,
+    idempotency_key: str | None,
+    trace: str | None = None,
+) -> GateAnswer:
+    """Ask the gate, and count how long it takes to let somebody in. Raises as `models.gate.ask` does."""
     began = time.perf_counter()
     answer = ask(
-        sale_id, who.user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks, trace=traceparent
+        attempt.sale_id,
+        attempt.user_id,
+        kind,
+        quantity,
+        idempotency_key=idempotency_key,
+        checks=checks,
+        trace=trace,
     )
-    seconds = time.perf_counter() - began
-    if trace:
-        trace.answered(answer.code, answer.ticket)
+    if answer.code == "ADMITTED":
+        metrics.admitted(time.perf_counter() - began)
+    return answer
+
+
+def admission_of(answer: GateAnswer, attempt: Attempt) -> Admission:
+    """The place in line that the gate gave, after what was found was noted. Raises as `pass_gate` does."""
     for finding in answer.findings:
         if finding.is_new:
             recorder().keep(_record(attempt, finding))
     try:
-        admission = answer.admission()
+        return answer.admission()
     except GivenBackError as error:
         raise TokenRevokedError from error
-    if not admission.replayed:
-        metrics.admitted(seconds)
-    note_left(admission.left)
-    return admission
 
 
 def _record(attempt: Attempt, finding: Finding) -> NewFraudRecord:

@@ -26,6 +26,16 @@ PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in ("camera", "geolocation", "microphone", "payment", "usb", "browsing-topics", "display-capture")
 )
+# What every answer says.
+POLICIES = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # No other origin loads it as a script, a picture or a frame; who may read the API's data is CORS's to say.
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": CSP_DATA,
+    # Tokens and stock have no business in a cache, and a page says who is logged in.
+    "Cache-Control": "no-store",
+}
 # Whoever came by TLS once does not come without it for a year. It is said over TLS alone (RFC 6797, section 7.2).
 HSTS = "max-age=31536000"
 
@@ -52,15 +62,7 @@ def _secure(response: Response) -> Response:
 
 
 def _policies(response: Response) -> dict[str, str]:
-    policies = {
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        # No other origin loads it as a script, a picture or a frame; who may read the API's data is CORS's to say.
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Content-Security-Policy": CSP_DATA,
-        # Tokens and stock have no business in a cache, and a page says who is logged in.
-        "Cache-Control": "no-store",
-    }
+    policies = dict(POLICIES)
     if request.is_secure:
         policies["Strict-Transport-Security"] = HSTS
     if response.mimetype == "text/html":
@@ -81,12 +83,18 @@ def _allow_origin(response: Response) -> Response:
     if not allowed:
         return response
     response.vary.add("Origin")
-    if request.headers.get("Origin") in allowed:
+    if granted := grant(request.headers.get("Origin")):
         headers = response.headers
-        headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-        headers["Access-Control-Expose-Headers"] = CORS_RESPONSE_HEADERS
+        headers.update(granted)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             headers["Access-Control-Allow-Methods"] = CORS_METHODS
             headers["Access-Control-Allow-Headers"] = CORS_REQUEST_HEADERS
             headers["Access-Control-Max-Age"] = str(CORS_MAX_AGE_SECONDS)
     return response
+
+
+def grant(origin: str | None) -> dict[str, str]:
+    """What lets a script of this origin read an answer; nothing where the settings do not name it."""
+    if origin is None or origin not in settings().cors_origins:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": CORS_RESPONSE_HEADERS}

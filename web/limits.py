@@ -38,19 +38,21 @@ def client_address() -> str:
     trusted proxy's. What stands further left anybody can claim.
     """
     if "client_address" not in g:
-        g.client_address = _read_client_address()
+        g.client_address = address_in(request.environ)
     address: str = g.client_address
     return address
 
 
-def _read_client_address() -> str:
+def address_in(environ: Mapping[str, Any]) -> str:
+    """The client's address in a WSGI environment; see `client_address`."""
+    seen = environ.get("REMOTE_ADDR") or ""
     # A socket that listens on IPv6 and IPv4 shows the latter as ::ffff:10.0.0.1: no range of the settings knows that.
-    peer = parse_address(request.remote_addr or "")
-    address = str(peer) if peer else request.remote_addr or UNKNOWN_ADDRESS
+    peer = parse_address(seen)
+    address = str(peer) if peer else seen or UNKNOWN_ADDRESS
     if not settings().is_trusted_proxy(address):
         return address
-    # Every header of that name, joined in the order that proxies added them.
-    hops = [hop.strip() for hop in ",".join(request.headers.getlist("X-Forwarded-For")).split(",")]
+    # Every header of that name, joined by the server in the order that proxies added them (PEP 3333).
+    hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     while hops and settings().is_trusted_proxy(address):
         hop = parse_address(hops.pop())
         if hop is None:
@@ -235,16 +237,21 @@ def _name_the_policy(response: Response) -> Response:
     """
     if asks_gate(request.endpoint or ""):
         if not _is_exempt():
-            response.headers["RateLimit-Policy"], names = _policy_of(purchase_limits())
-            left = g.get("purchases_left")
-            if left is not None and len(names) == 1:
-                # Of several, the gate does not say which is the tightest.
-                response.headers["RateLimit"] = f'"{names[0]}";r={left}'
+            response.headers.update(purchase_policy(g.get("purchases_left")))
         return response
     counted = tuple(Limit(each.limit.amount, each.limit.get_expiry()) for each in limiter.current_limits)
     if counted:
         response.headers["RateLimit-Policy"], _ = _policy_of(counted)
     return response
+
+
+def purchase_policy(left: int | None) -> dict[str, str]:
+    """The headers that name the gate's limits, and how many more requests they let in now; None: nobody knows."""
+    policy, names = _policy_of(purchase_limits())
+    if left is None or len(names) != 1:
+        # Of several, the gate does not say which is the tightest.
+        return {"RateLimit-Policy": policy}
+    return {"RateLimit-Policy": policy, "RateLimit": f'"{names[0]}";r={left}'}
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ from models.errors import InvalidError
 from models.settings import settings
 
 KEY_LENGTH_MAX = 128
+KEY = re.compile(rf"[!-~]{{1,{KEY_LENGTH_MAX}}}")
 WAIT = re.compile(r"\d{1,4}(\.\d{1,3})?", re.ASCII)
 
 
@@ -17,12 +18,15 @@ def idempotency_key() -> str | None:
     The draft writes it as a quoted string; a bare one is taken too, as nearly everybody sends it. Raises InvalidError.
     """
     header = request.headers.get("Idempotency-Key")
-    if header is None:
-        return None
+    return None if header is None else read_key(header)
+
+
+def read_key(header: str) -> str:
+    """The key in an Idempotency-Key header. Raises InvalidError."""
     key = header.strip()
     if len(key) > 1 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if not 1 <= len(key) <= KEY_LENGTH_MAX or not all("!" <= character <= "~" for character in key):
+    if not KEY.fullmatch(key):
         raise InvalidError.field("Idempotency-Key", f"must be 1 to {KEY_LENGTH_MAX} visible ASCII characters")
     return key
 

@@ -141,7 +141,7 @@ def ask_for(
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
     record = wait_for_outcome(admission, user_id, wait_seconds, began) if wait_seconds else None
-    return record or _queued(admission, user_id, kind, quantity)
+    return record or queued(admission, user_id, kind, quantity)
 
 
 def answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
@@ -182,7 +182,8 @@ def message_of(record: PurchaseRecord) -> str:
     return MESSAGES[Status(record.status)]
 
 
-def _queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> PurchaseRecord:
+def queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> PurchaseRecord:
+    """A request that is in line."""
     return PurchaseRecord(
         sale_id=admission.sale_id,
         ticket=admission.ticket,
@@ -196,8 +197,12 @@ def _queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> Pu
 
 
 def _accepted(record: PurchaseRecord) -> Response:
-    headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}", "Retry-After": "1"}
-    return ok(purchase_json(record), MESSAGES[Status.QUEUED], status=202, headers=headers)
+    return ok(purchase_json(record), MESSAGES[Status.QUEUED], status=202, headers=queued_headers(record))
+
+
+def queued_headers(record: PurchaseRecord) -> dict[str, str]:
+    """Where a request that is in line is asked about, and when (seconds)."""
+    return {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}", "Retry-After": "1"}
 
 
 def _show(sale_id: int, ticket: int) -> Response:

@@ -43,6 +43,7 @@ def begin_to_stop(spawn: Callable[[Callable[[], None]], object]) -> None:
 
 
 def is_stopping() -> bool:
+    """Whether this process was asked to stop."""
     return _asked
 
 

@@ -1,0 +1,194 @@
+"""The doorstep: a plain request for units is answered in front of Flask.
+
+In a rush nearly every request is the same few bytes, and Flask, its extensions and our hooks cost several times what
+the gate itself does. So a request that is plain in every respect (a sound bearer token, a quantity as JSON, no wish) is
+read from the WSGI environment (PEP 3333), the gate is asked, and its daily answers are written here: by the functions
+that Flask's views use, so with the same bytes.
+
+It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
+answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
+docs/decisions/0024-a-doorstep-before-flask.md has the figures; tests/web/test_doorstep.py holds the two ways side by
+side.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import orjson
+from flask import Flask
+
+from models import metrics, tokens, tracing
+from models.errors import ConflictError
+from models.gate import QUANTITY_MAX, GateAnswer
+from models.ip_ranges import Action
+from models.logs import is_logged, name_lines
+from models.purchase import Kind, Reason, Status
+from models.settings import settings
+from models.tokens import Claims
+from models.velocity import Attempt
+from web.envelope import refusal_body, success_body
+from web.guard import ASKED, action_for, admission_of, checks_of, knock
+from web.headers import HSTS, POLICIES, grant
+from web.json import to_json
+from web.limits import address_in, purchase_policy
+from web.preferences import KEY
+from web.purchase_json import purchase_json
+from web.purchases import MESSAGES, queued, queued_headers
+from web.requestlog import HEADER as REQUEST_ID
+from web.stopping import is_stopping
+from web.wake import waker
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+ROUTE = re.compile(r"/api/flash-sales/([1-9][0-9]{0,17})/(purchases|reservations)", re.ASCII)
+KINDS = {"purchases": Kind.PURCHASE, "reservations": Kind.RESERVATION}
+JSON_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
+# A quantity and nothing else is shorter; whatever is longer has something in it that Flask must see.
+BODY_BYTES_MAX = 64
+# What asks for another answer than the plain one, or for a line in the log.
+WISHES = ("HTTP_PREFER", "HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
+LET_IN = frozenset({"ADMITTED", "SEEN"})
+DAILY = LET_IN | {
+    Reason.NOT_STARTED,
+    Reason.ENDED,
+    Reason.PAUSED,
+    Reason.SOLD_OUT,
+    Reason.INSUFFICIENT_STOCK,
+}
+ACCEPTED = "202 ACCEPTED"
+CONFLICT = "409 CONFLICT"
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A request for units with nothing unusual about it."""
+
+    who: Claims
+    attempt: Attempt
+    kind: Kind
+    quantity: int
+    key: str | None
+    action: Action | None
+
+
+def init_doorstep(app: Flask) -> None:
+    """Put the doorstep before the application, unless every request is to be followed: in the log, or by traces."""
+    if not is_logged(logging.DEBUG) and not tracing.is_on():
+        app.wsgi_app = Doorstep(app.wsgi_app)  # type: ignore[method-assign]
+
+
+class Doorstep:
+    """A WSGI application around Flask's."""
+
+    def __init__(self, flask: "WSGIApplication") -> None:
+        self.flask = flask
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        plain = _read(environ)
+        if plain is None:
+            return self.flask(environ, start_response)
+        request_id = uuid4().hex
+        name_lines(request_id=request_id)
+        checks = checks_of(plain.who, plain.attempt, plain.action)
+        try:
+            answer = knock(plain.attempt, plain.kind, plain.quantity, checks, idempotency_key=plain.key)
+        except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
+            environ[ASKED] = error
+            return self.flask(environ, start_response)
+        if answer.code not in DAILY:
+            environ[ASKED] = answer
+            return self.flask(environ, start_response)
+        status, body, headers = _answer(plain, answer)
+        metrics.answered(int(status[:3]))
+        start_response(status, _headers(environ, body, request_id, headers))
+        return [body]
+
+
+def _read(environ: "WSGIEnvironment") -> Plain | None:
+    """The request, if it is plain. What is read of its body is put back."""
+    found = ROUTE.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+    if (
+        found is None
+        or environ.get("QUERY_STRING")
+        or environ.get("SCRIPT_NAME")
+        or environ.get("CONTENT_TYPE") not in JSON_TYPES
+        or any(wish in environ for wish in WISHES)
+        or is_stopping()
+    ):
+        return None
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    key = environ.get("HTTP_IDEMPOTENCY_KEY")
+    if scheme != "Bearer" or (key is not None and (not KEY.fullmatch(key) or key[0] == '"')):
+        return None
+    address = address_in(environ)
+    action = action_for(address)
+    who = None if action is Action.DENY else _holder(token)
+    # The body comes last: whoever shows no sound token is refused before anybody waits for it.
+    quantity = None if who is None else _quantity(environ)
+    if who is None or quantity is None:
+        return None
+    attempt = Attempt(who.user_id, int(found[1]), address)
+    return Plain(who, attempt, KINDS[found[2]], quantity, key, action)
+
+
+def _holder(token: str) -> Claims | None:
+    """Whoever a sound access token was given to; None if the library has to say what is wrong with it."""
+    try:
+        return tokens.read_quickly(token, tokens.ACCESS)
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return None
+
+
+def _quantity(environ: "WSGIEnvironment") -> int | None:
+    """The quantity of a body that holds nothing else; None if a schema has to look at it."""
+    length = environ.get("CONTENT_LENGTH", "")
+    if not (length.isascii() and length.isdigit() and 0 < int(length) <= BODY_BYTES_MAX):
+        return None
+    raw = environ["wsgi.input"].read(int(length))
+    environ["wsgi.input"] = BytesIO(raw)
+    try:
+        body = orjson.loads(raw)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or body.keys() != {"quantity"}:
+        return None
+    quantity = body["quantity"]
+    return quantity if type(quantity) is int and 1 <= quantity <= QUANTITY_MAX else None
+
+
+def _answer(plain: Plain, answer: GateAnswer) -> tuple[str, bytes, dict[str, str]]:
+    """Status, body and the headers that are not on every answer."""
+    is_limited = not settings().is_exempt(plain.attempt.address)
+    try:
+        admission = admission_of(answer, plain.attempt)
+    except ConflictError as refused:
+        body = to_json(refusal_body(HTTPStatus.CONFLICT, refused.code, refused.message, data=refused.data))
+        return CONFLICT, body, purchase_policy(None) if is_limited else {}
+    if admission.wake:
+        waker().wake(admission.sale_id, dedicated=admission.dedicated)
+    record = queued(admission, plain.attempt.user_id, plain.kind, plain.quantity)
+    headers = queued_headers(record)
+    if is_limited:
+        headers |= purchase_policy(admission.left)
+    return ACCEPTED, to_json(success_body(purchase_json(record), MESSAGES[Status.QUEUED])), headers
+
+
+def _headers(
+    environ: "WSGIEnvironment", body: bytes, request_id: str, headers: dict[str, str]
+) -> list[tuple[str, str]]:
+    always = {"Content-Type": "application/json", "Content-Length": str(len(body)), REQUEST_ID: request_id}
+    if environ["wsgi.url_scheme"] == "https":
+        always["Strict-Transport-Security"] = HSTS
+    if is_stopping():
+        # As web/stopping.py says it to whoever was in hand when this process was asked to stop.
+        always["Connection"] = "close"
+    if settings().cors_origins:
+        always |= {"Vary": "Origin"} | grant(environ.get("HTTP_ORIGIN"))
+    return [*always.items(), *headers.items(), *POLICIES.items()]
