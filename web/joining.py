@@ -6,11 +6,12 @@ and for a buyer's own purchases that changed while their client was away.
 
 import random
 import time
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.clock import now, to_iso
-from models.events import between, replay, stock_update, times_of
+from models.events import SaleEvent, between, replay, stock_update, times_of
 from models.purchases import changed_since
 from models.record import PurchaseRecord
 from models.snapshot import SaleSnapshot
@@ -56,7 +57,7 @@ def _catch_up(listener: SocketListener, joined: Joined, sale_id: int, since: int
                 _tell_own_purchases(listener, sale_id, first.revision)
             return True
         current = sale_as_told(sale_id, shown.revision)
-        listener.send_events(between(shown, current))
+        listener.catch_up(_frames(between(shown, current)))
         shown = current
     return False
 
@@ -69,24 +70,28 @@ def _greet(listener: SocketListener, sale: SaleSnapshot, since: int | None) -> N
     event = stock_update(sale)
     state = {"state": sale.state, "paused": sale.paused, "settledThrough": sale.settled_through}
     whole = {**event.data, **state, **times_of(sale), "serverTime": to_iso(now())}
-    listener.send(frame(event.name, whole))
+    listener.catch_up([frame(event.name, whole)])
 
 
 def _replay(listener: SocketListener, sale: SaleSnapshot, since: int) -> None:
     past = replay(sale.sale_id, since)
     if not past.complete:
         missed = {"flashSaleId": str(sale.sale_id), "since": since, "seq": sale.revision}
-        listener.send(frame("eventsMissed", missed))
-    listener.send_events(past.events)
+        listener.catch_up([frame("eventsMissed", missed)])
+    listener.catch_up(_frames(past.events))
     if past.latest is not None and past.latest.revision < sale.revision:
-        listener.send_events(between(past.latest, sale))
+        listener.catch_up(_frames(between(past.latest, sale)))
+
+
+def _frames(events: Iterable[SaleEvent]) -> Iterator[str]:
+    return (frame(event.name, event.data) for event in events)
 
 
 def _tell_own_purchases(listener: SocketListener, sale_id: int, since: int) -> None:
     if listener.identity is None:
         return
-    for record in _changed_since(sale_id, listener.identity.user_id, since):
-        listener.send(settled_frame(record))
+    records = _changed_since(sale_id, listener.identity.user_id, since)
+    listener.catch_up(settled_frame(record) for record in records)
 
 
 def _changed_since(sale_id: int, user_id: int, since: int) -> list[PurchaseRecord]:

@@ -15,7 +15,6 @@ import structlog
 from simple_websocket import ConnectionClosed, Server
 
 from models.addresses import Address
-from models.events import SaleEvent
 from models.record import PurchaseRecord
 from web.auth import Identity
 from web.json import to_json
@@ -25,6 +24,8 @@ log = structlog.get_logger()
 
 # Frames that may wait for one client. Stock is conflated before it gets here, so a full queue means a dead reader.
 OUTGOING_MAX = 128
+# For one frame of what a client missed.
+TAKEN_SECONDS_MAX = 10.0
 JOINED_MAX = 50
 # RFC 6455, section 7.4.1: the client may not go on like this; the reason says why.
 POLICY_VIOLATION = 1008
@@ -56,12 +57,17 @@ class SocketListener:
         else:
             self._put(text)
 
-    def send_event(self, event: SaleEvent) -> None:
-        self.send(frame(event.name, event.data))
+    def catch_up(self, frames: Iterable[str]) -> None:
+        """Queue what a client missed, which may be more than its queue holds, as fast as it takes it.
 
-    def send_events(self, events: Iterable[SaleEvent]) -> None:
-        for event in events:
-            self.send_event(event)
+        For the client's own handler alone, which may wait for it; one that takes nothing is dropped.
+        """
+        for text in frames:
+            try:
+                self._outgoing.put(text, timeout=TAKEN_SECONDS_MAX)
+            except queue.Full:
+                self.drop()
+                return
 
     def send_error(self, code: str, message: str) -> None:
         self.send(frame("error", {"code": code, "message": message}))

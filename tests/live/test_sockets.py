@@ -12,6 +12,7 @@ from models.purchase import Kind
 from models.redisclient import redis_client
 from models.schedule import close_due_sales, open_due_sales
 from models.settle import settle_turn
+from web.listener import OUTGOING_MAX
 
 
 def buy(sale_id, *buyers, quantity=1, kind=Kind.PURCHASE):
@@ -77,6 +78,24 @@ def test_who_comes_back_with_since_misses_nothing(live, make_sale, token_of):
     ]
     _, mine = again.hear_until("purchaseSettled")[-1]
     assert mine["purchaseId"] == f"{sale.id}-1"
+
+
+def test_who_missed_more_than_a_queue_holds_hears_all_of_it(live, make_sale):
+    sale = make_sale(total_stock=1000)
+    client = live.connect()
+    client.send("joinFlashSale", flashSaleId=sale.id)
+    _, seen = client.hear_until("stockUpdate")[-1]
+    client.close()
+    for buyer in range(1, OUTGOING_MAX + 1):
+        buy(sale.id, buyer)
+
+    again = live.connect()
+    again.send("joinFlashSale", flashSaleId=sale.id, since=seen["seq"])
+
+    left = 1000 - OUTGOING_MAX
+    heard = again.hear_until("stockUpdate", availableUnits=left, state="live")
+    told = [data["availableUnits"] for name, data in heard if name == "stockUpdate"]
+    assert told == [*range(999, left - 1, -1), left]
 
 
 def test_who_was_away_for_longer_than_the_stream_remembers_is_told_so(live, make_sale, servers):
