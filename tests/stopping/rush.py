@@ -111,6 +111,7 @@ class Listener:
         self.available_units: int | None = None
         self.closed_with: Counter[int | None] = Counter()
         self.missed = 0
+        self.errors: Counter[str] = Counter()
         self._url = f"ws://127.0.0.1:{port}/ws"
         self._join = {"flashSaleId": str(sale_id)}
         self._seq: int | None = None
@@ -126,7 +127,7 @@ class Listener:
     def _listen(self) -> None:
         while not self._over.is_set():
             try:
-                connection = websocket.create_connection(self._url, timeout=UNTIL_SECONDS_MAX)
+                connection = websocket.create_connection(self._url, timeout=30)
             except (OSError, websocket.WebSocketException):
                 self._over.wait(0.1)
                 continue
@@ -139,6 +140,7 @@ class Listener:
                 self.closed_with[None] += 1
             finally:
                 connection.close()
+                self._over.wait(0.2)
 
     def _hear(self, connection: websocket.WebSocket) -> None:
         while not self._over.is_set():
@@ -155,6 +157,10 @@ class Listener:
             self.missed += told["event"] == "eventsMissed"
             if told["event"] == "stockUpdate":
                 self.available_units = data["availableUnits"]
+            elif told["event"] == "error" and data["code"] != "RESTARTING":
+                # It may not be joined; what is behind it may be away. Whoever is restarting closes by itself.
+                self.errors[data["code"]] += 1
+                return
 
 
 def until(condition: Callable[[], object], instead: Callable[[], object] = lambda: None) -> None:
