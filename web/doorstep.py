@@ -7,7 +7,7 @@ that Flask's views use, so with the same bytes.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
 answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
-docs/decisions/0024-a-doorstep-before-flask.md has the figures; tests/web/test_doorstep.py holds the two ways side by
+docs/decisions/0027-a-doorstep-before-flask.md has the figures; tests/web/test_doorstep.py holds the two ways side by
 side.
 """
 

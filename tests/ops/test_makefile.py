@@ -49,7 +49,11 @@ def test_the_ci_runs_what_the_readme_says_and_nothing_else() -> None:
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
 
     required = "REQUIRE_BROWSER=1 REQUIRE_PROXY=1 REQUIRE_PROMTOOL=1 REQUIRE_POOLER=1 REQUIRE_RABBITMQ=1"
-    assert commands[-3:] == ["make browser proxy promtool pooler rabbitmq", f"export {required}", "exec make check test"]
+    assert commands[-3:] == [
+        "make browser proxy promtool pooler rabbitmq",
+        f"export {required}",
+        "exec make check test",
+    ]
     readme = (ROOT / "README.md").read_text()
     for told in ("make browser proxy promtool pooler rabbitmq", f"{required} make test", "make check"):
         assert re.search(rf"^{told}\b", readme, re.MULTILINE), told
