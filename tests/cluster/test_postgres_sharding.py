@@ -202,7 +202,7 @@ def test_the_keys_that_span_sales_are_those_that_are_written_down(servers):
     assert set(ACROSS_SALES) <= keys, "and no reason outlives its key"
 
 
-@pytest.mark.parametrize("table", set(SHARDED) - {"flash_sales"})
+@pytest.mark.parametrize("table", sorted(set(SHARDED) - {"flash_sales"}))
 def test_what_lives_with_a_sale_points_at_nothing_but_its_sale(servers, table):
     """A sale's own row points at its product and series, which are copied to wherever it lives."""
     with engine().connect() as connection:

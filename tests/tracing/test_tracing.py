@@ -143,7 +143,9 @@ def test_the_lines_of_a_traced_purchase_name_its_trace(shop, collector, make_sal
     eventually(lambda: "settle.traced" in events("worker"), lambda: shop.log("worker")[-2_000:])
 
 
-@pytest.mark.parametrize("header", [None, new_trace(sampled=False)[1], "00-nonsense-01"])
+@pytest.mark.parametrize(
+    "header", [None, new_trace(sampled=False)[1], "00-nonsense-01"], ids=["without", "not sampled", "nonsense"]
+)
 def test_who_does_not_ask_to_be_traced_is_not(shop, collector, make_sale, header):
     sale = make_sale()
     began_ns = time.time_ns()
