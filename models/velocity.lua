@@ -14,12 +14,18 @@ local function judge(n, first_key, first_arg, now_ms)
   for i = 1, n do
     local at = first_arg + (i - 1) * 5
     local seen = KEYS[first_key + i - 1]
-    local signal = {member = ARGV[at], window = tonumber(ARGV[at + 1]), kept = tonumber(ARGV[at + 4]), verdict = 0}
+    local signal = {member = ARGV[at], window = tonumber(ARGV[at + 1]), kept = tonumber(ARGV[at + 4]), known = false,
+                    verdict = 0}
     local flag_at, refuse_at = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     local since = now_ms - signal.window
-    signal.known = tonumber(redis.call('ZSCORE', seen, signal.member) or 0) > since
-    signal.count = redis.call('ZCOUNT', seen, string.format('(%.0f', since), '+inf')
-    if not signal.known then signal.count = signal.count + 1 end
+    -- In a rush nearly everybody is the first behind their own address and their own name.
+    local size, lately = redis.call('ZCARD', seen), 0
+    if size > 0 then
+      signal.known = tonumber(redis.call('ZSCORE', seen, signal.member) or 0) > since
+      lately = redis.call('ZCOUNT', seen, string.format('(%.0f', since), '+inf')
+    end
+    signal.has_old = lately < size
+    signal.count = lately + (signal.known and 0 or 1)
     if refuse_at > 0 and signal.count >= refuse_at and not signal.known then
       signal.verdict, refused, well = 2, true, false
     elseif flag_at > 0 and signal.count >= flag_at then
@@ -36,7 +42,7 @@ local function judge(n, first_key, first_arg, now_ms)
       -- The first write, and not a pcall: a Redis without memory refuses it, and with it the request. After a write
       -- that needs none, such as the next, it would let the script go on.
       redis.call('ZADD', seen, now_ms, signal.member)
-      redis.call('ZREMRANGEBYSCORE', seen, '-inf', now_ms - signal.window)
+      if signal.has_old then redis.call('ZREMRANGEBYSCORE', seen, '-inf', now_ms - signal.window) end
       redis.call('PEXPIRE', seen, signal.window)
     end
     if not well then
