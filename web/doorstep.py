@@ -1,9 +1,9 @@
 """The doorstep: a plain request for units is answered in front of Flask.
 
 In a rush nearly every request is the same few bytes, and Flask, its extensions and our hooks cost several times what
-the gate itself does. So a request that is plain in every respect (a sound bearer token, a quantity as JSON, no wish) is
-read from the WSGI environment (PEP 3333), the gate is asked, and its daily answers are written here: by the functions
-that Flask's views use, so with the same bytes.
+the gate itself does. So a request that is plain in every respect (a sound bearer token, a quantity as JSON, no wish but
+`Prefer: wait`) is read from the WSGI environment (PEP 3333), the gate is asked, the outcome is waited for if that is
+preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
 answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
@@ -13,11 +13,12 @@ side.
 
 import logging
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
@@ -28,18 +29,18 @@ from models.errors import ConflictError
 from models.gate import QUANTITY_MAX, GateAnswer
 from models.ip_ranges import Action
 from models.logs import is_logged, name_lines
-from models.purchase import Kind, Reason, Status
+from models.purchase import Kind, Reason
 from models.settings import settings
 from models.tokens import Claims
 from models.velocity import Attempt
-from web.envelope import refusal_body, success_body
+from web.envelope import refusal_body
+from web.fresh import answers
 from web.guard import ASKED, action_for, admission_of, checks_of, knock
 from web.headers import HSTS, POLICIES, grant
 from web.json import to_json
 from web.limits import address_in, purchase_policy
-from web.preferences import KEY
-from web.purchase_json import purchase_json
-from web.purchases import MESSAGES, queued, queued_headers
+from web.preferences import KEY, read_wait_seconds
+from web.purchases import queued, told, wait_for_outcome
 from web.requestlog import HEADER as REQUEST_ID
 from web.stopping import is_stopping
 from web.wake import waker
@@ -53,7 +54,7 @@ JSON_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 # A quantity and nothing else is shorter; whatever is longer has something in it that Flask must see.
 BODY_BYTES_MAX = 64
 # What asks for another answer than the plain one, or for a line in the log.
-WISHES = ("HTTP_PREFER", "HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
+WISHES = ("HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
 LET_IN = frozenset({"ADMITTED", "SEEN"})
 DAILY = LET_IN | {
     Reason.NOT_STARTED,
@@ -62,8 +63,7 @@ DAILY = LET_IN | {
     Reason.SOLD_OUT,
     Reason.INSUFFICIENT_STOCK,
 }
-ACCEPTED = "202 ACCEPTED"
-CONFLICT = "409 CONFLICT"
+STATUSES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Plain:
     quantity: int
     key: str | None
     action: Action | None
+    wait_seconds: float
 
 
 def init_doorstep(app: Flask) -> None:
@@ -96,18 +97,23 @@ class Doorstep:
             return self.flask(environ, start_response)
         request_id = uuid4().hex
         name_lines(request_id=request_id)
-        checks = checks_of(plain.who, plain.attempt, plain.action)
         try:
+            began = time.monotonic()
+            checks = checks_of(plain.who, plain.attempt, plain.action)
             answer = knock(plain.attempt, plain.kind, plain.quantity, checks, idempotency_key=plain.key)
+            if answer.code not in DAILY:
+                environ[ASKED] = answer
+                return self.flask(environ, start_response)
+            said, status, headers = _answer(plain, answer, began)
         except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
             environ[ASKED] = error
             return self.flask(environ, start_response)
-        if answer.code not in DAILY:
-            environ[ASKED] = answer
-            return self.flask(environ, start_response)
-        status, body, headers = _answer(plain, answer)
-        metrics.answered(int(status[:3]))
-        start_response(status, _headers(environ, body, request_id, headers))
+        if status == HTTPStatus.CREATED:
+            # As web/fresh.py does: whoever bought is not shown what was before.
+            answers().forget()
+        body = to_json(said)
+        metrics.answered(status)
+        start_response(STATUSES[status], _headers(environ, body, request_id, headers))
         return [body]
 
 
@@ -135,7 +141,8 @@ def _read(environ: "WSGIEnvironment") -> Plain | None:
     if who is None or quantity is None:
         return None
     attempt = Attempt(who.user_id, int(found[1]), address)
-    return Plain(who, attempt, KINDS[found[2]], quantity, key, action)
+    wait_seconds = read_wait_seconds(environ.get("HTTP_PREFER", ""))
+    return Plain(who, attempt, KINDS[found[2]], quantity, key, action, wait_seconds)
 
 
 def _holder(token: str) -> Claims | None:
@@ -163,21 +170,25 @@ def _quantity(environ: "WSGIEnvironment") -> int | None:
     return quantity if type(quantity) is int and 1 <= quantity <= QUANTITY_MAX else None
 
 
-def _answer(plain: Plain, answer: GateAnswer) -> tuple[str, bytes, dict[str, str]]:
-    """Status, body and the headers that are not on every answer."""
+def _answer(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Body, status and the headers that are not on every answer. Raises what waiting for an outcome raises."""
     is_limited = not settings().is_exempt(plain.attempt.address)
     try:
         admission = admission_of(answer, plain.attempt)
     except ConflictError as refused:
-        body = to_json(refusal_body(HTTPStatus.CONFLICT, refused.code, refused.message, data=refused.data))
-        return CONFLICT, body, purchase_policy(None) if is_limited else {}
+        status = HTTPStatus.CONFLICT.value
+        body = refusal_body(status, refused.code, refused.message, data=refused.data)
+        return body, status, purchase_policy(None) if is_limited else {}
     if admission.wake:
         waker().wake(admission.sale_id, dedicated=admission.dedicated)
-    record = queued(admission, plain.attempt.user_id, plain.kind, plain.quantity)
-    headers = queued_headers(record)
+    user_id, record = plain.attempt.user_id, None
+    if plain.wait_seconds:
+        record = wait_for_outcome(admission, user_id, plain.wait_seconds, began)
+    record = record or queued(admission, user_id, plain.kind, plain.quantity)
+    body, status, headers = told(record, plain.wait_seconds)
     if is_limited:
         headers |= purchase_policy(admission.left)
-    return ACCEPTED, to_json(success_body(purchase_json(record), MESSAGES[Status.QUEUED])), headers
+    return body, status, headers
 
 
 def _headers(

@@ -22,7 +22,7 @@ def ok(
     body = success_body(data, message)
     if meta is not None:
         body["meta"] = meta
-    return _respond(body, status, headers)
+    return respond(body, status, headers)
 
 
 def fail(
@@ -35,7 +35,7 @@ def fail(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """`{"success": false, "message", "error", "code", "errors", "statusCode", "data"?}`."""
-    return _respond(refusal_body(status, code, message, fields, data), status, headers)
+    return respond(refusal_body(status, code, message, fields, data), status, headers)
 
 
 def success_body(data: Any, message: str) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def refusal_body(
     return body
 
 
-def _respond(body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+def respond(body: dict[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+    """A body of `success_body` or `refusal_body` as an answer."""
     response = json_response(body, status)
     if headers:
         response.headers.update(headers)

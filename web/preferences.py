@@ -36,11 +36,15 @@ def preferred_wait_seconds() -> float:
 
     A preference that cannot be read is ignored, as section 2 asks.
     """
-    for header in request.headers.getlist("Prefer"):
-        for preference in header.split(","):
-            name, _, value = preference.partition("=")
-            if name.strip().lower() == "wait" and WAIT.fullmatch(value.strip().strip('"')):
-                return min(float(value.strip().strip('"')), settings().wait_seconds_max)
+    return read_wait_seconds(",".join(request.headers.getlist("Prefer")))
+
+
+def read_wait_seconds(header: str) -> float:
+    """The wait in a Prefer header, or in several that were joined; see `preferred_wait_seconds`."""
+    for preference in header.split(","):
+        name, _, value = preference.partition("=")
+        if name.strip().lower() == "wait" and WAIT.fullmatch(value.strip().strip('"')):
+            return min(float(value.strip().strip('"')), settings().wait_seconds_max)
     return 0
 
 

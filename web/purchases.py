@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from flask.wrappers import Response
 
@@ -14,7 +15,7 @@ from models.record import PurchaseRecord
 from web.auth import Identity, checked_at_gate, current_user, login_required
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
-from web.envelope import fail, ok
+from web.envelope import ok, refusal_body, respond, success_body
 from web.errors import STATUS_OF_CODE
 from web.guard import pass_gate
 from web.openapi import api_blueprint, reads, refusal
@@ -146,7 +147,25 @@ def ask_for(
 
 def answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
     """A request's outcome, or 202 with its place in line."""
-    return final_answer(record, waited_seconds) if record.is_settled else _accepted(record)
+    return respond(*told(record, waited_seconds))
+
+
+def told(record: PurchaseRecord, waited_seconds: float = 0) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """What `answer` answers: body, status and headers.
+
+    An outcome is the answer to the request itself: 201, or the refusal that it came to.
+    """
+    data = purchase_json(record)
+    headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"}
+    if not record.is_settled:
+        return success_body(data, MESSAGES[Status.QUEUED]), 202, headers | {"Retry-After": "1"}
+    if waited_seconds:
+        headers["Preference-Applied"] = f"wait={waited_seconds:g}"
+    if record.status == Status.REJECTED:
+        reason = Reason(record.reason or Reason.MALFORMED)
+        status = STATUS_OF_CODE.get(reason, 409)
+        return refusal_body(status, reason, REJECTIONS[reason], data=data), status, headers
+    return success_body(data, message_of(record)), 201, headers
 
 
 def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: float) -> PurchaseRecord | None:
@@ -161,18 +180,6 @@ def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: 
     if admission.replayed and (record := look()).is_settled:
         return record
     return note_outcome(waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look, since=since))
-
-
-def final_answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
-    """An outcome as the answer to the request itself: 201, or the refusal that it came to."""
-    headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"}
-    if waited_seconds:
-        headers["Preference-Applied"] = f"wait={waited_seconds:g}"
-    data = purchase_json(record)
-    if record.status == Status.REJECTED:
-        reason = Reason(record.reason or Reason.MALFORMED)
-        return fail(STATUS_OF_CODE.get(reason, 409), reason, REJECTIONS[reason], data=data, headers=headers)
-    return ok(data, message_of(record), status=201, headers=headers)
 
 
 def message_of(record: PurchaseRecord) -> str:
@@ -194,15 +201,6 @@ def queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> Pur
         position=admission.position,
         estimate_seconds=admission.estimate_seconds,
     )
-
-
-def _accepted(record: PurchaseRecord) -> Response:
-    return ok(purchase_json(record), MESSAGES[Status.QUEUED], status=202, headers=queued_headers(record))
-
-
-def queued_headers(record: PurchaseRecord) -> dict[str, str]:
-    """Where a request that is in line is asked about, and when (seconds)."""
-    return {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}", "Retry-After": "1"}
 
 
 def _show(sale_id: int, ticket: int) -> Response:

@@ -131,7 +131,7 @@ def note_outcome(record: R) -> R:
 
     What was looked up in PostgreSQL, since the news of it were missed, came with no trace; the request may have one.
     """
-    if record is not None:
+    if is_on() and record is not None:
         trace = record.trace or (g.trace.traceparent if is_traced() else None)
         if trace is not None:
             g.delivering = replace(record, trace=trace), time.time_ns()

@@ -3,6 +3,9 @@
 import io
 import json
 import re
+import threading
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -12,19 +15,23 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from models import rediskeys
 from models.announce import rebuild_view
-from models.gate import Limit
+from models.gate import Limit, admit
 from models.ip_ranges import Action
+from models.purchase import Kind
 from models.redisclient import redis_client
 from models.revocations import revoke
 from models.sales import pause_sale
 from models.settings import settings
+from models.settle import settle_turn
 from models.tokens import issue_access_token, issue_refresh_token, read_quickly
 from web import doorstep, stopping
 from web.app import create_app
 from web.doorstep import Doorstep
+from web.fresh import answers
 from web.standing import standing_copy
 
 # What differs between two answers to the same request, and may.
@@ -152,6 +159,9 @@ def assert_alike(ways, sale, *, by_doorstep=True, spoil=lambda: None, **environ)
 
 PLAIN = [
     {},
+    {"HTTP_PREFER": "respond-async"},
+    {"HTTP_PREFER": "wait=x, return=minimal"},
+    {"HTTP_PREFER": "respond-async, wait=0.05"},
     {"body": b' {"quantity" : 3 } '},
     {"CONTENT_TYPE": "application/json; charset=utf-8"},
     {"HTTP_IDEMPOTENCY_KEY": "key-1"},
@@ -240,7 +250,7 @@ def test_a_bearer_in_other_letters_is_flasks_and_no_less_good(ways, make_sale):
     assert answer.status.startswith("202")
 
 
-@pytest.mark.parametrize("header", ["HTTP_PREFER", "HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING"])
+@pytest.mark.parametrize("header", ["HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING"])
 def test_a_wish_is_flasks(ways, make_sale, header):
     _, by_doorstep = ways.through(**units(make_sale()), **{header: "wait=0"})
 
@@ -340,6 +350,74 @@ def test_a_retry_has_the_answer_of_its_first_try_either_way(ways, make_sale):
     assert by_doorstep
     assert {json.loads(answer.body)["data"]["ticket"] for answer in (first, second, third)} == {1}
     assert redis_client().xlen(rediskeys.mailbox(sale.id)) == 1
+
+
+@contextmanager
+def settling(sale_id):
+    """Somebody settles the sale for as long as the block runs."""
+    over = threading.Event()
+
+    def settle():
+        while not over.is_set():
+            settle_turn(sale_id)
+            over.wait(0.02)
+
+    worker = threading.Thread(target=settle)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
+def test_whoever_waits_is_told_the_outcome_either_way(ways, make_sale):
+    me = next(numbers)
+    for sale, ahead, status in (
+        (make_sale(total_stock=2), None, "201"),
+        (make_sale(total_stock=1), me + 1_000_000, "409"),
+        (make_sale(max_per_user=1), me, "422"),
+    ):
+        if ahead:
+            admit(sale.id, ahead, Kind.PURCHASE, 1)
+        answers().keep("/live", b"{}", time.monotonic(), answers().changes)
+        environ = units(sale, HTTP_AUTHORIZATION=bearer(me), HTTP_IDEMPOTENCY_KEY="key", HTTP_PREFER="wait=30")
+
+        with settling(sale.id):
+            short, by_doorstep = ways.through(**environ)
+            is_kept = answers().find("/live") is not None
+            long = ways.around(**environ)
+
+        assert (short.status[:3], by_doorstep) == (status, True)
+        assert (headers_of_limits(short), short.headers["Preference-Applied"]) == (
+            {"RateLimit", "RateLimit-Policy"},
+            "wait=30",
+        )
+        assert without_limits(short) == without_limits(long)
+        # Whoever bought is not shown what was before.
+        assert is_kept is (status != "201")
+
+
+def headers_of_limits(answer):
+    return {name for name in answer.headers if name.startswith("RateLimit")}
+
+
+def without_limits(answer):
+    """What is left of a limit differs between the first request and the second."""
+    status, headers, body = answer.alike()
+    return status, {name: value for name, value in headers.items() if name != "RateLimit"}, body
+
+
+def test_an_error_while_an_outcome_is_waited_for_is_flasks_to_say(ways, make_sale, monkeypatch):
+    def fail(*_, **__):
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(doorstep, "wait_for_outcome", fail)
+    monkeypatch.setattr("web.guard.knock", lambda *_, **__: pytest.fail("asked again"))
+
+    answer, by_doorstep = ways.through(**units(make_sale(), HTTP_PREFER="wait=1"))
+
+    assert (answer.status[:3], by_doorstep, answer.headers["Retry-After"]) == ("503", False, "1")
 
 
 def test_redis_away_is_flasks_to_say_and_nothing_is_asked_twice(ways, make_sale, store, monkeypatch):
@@ -443,6 +521,7 @@ HEADERS = st.fixed_dictionaries(
         "HTTP_IDEMPOTENCY_KEY": st.text(st.characters(max_codepoint=255), max_size=8),
         "HTTP_X_FORWARDED_FOR": st.text(st.sampled_from("0123456789.,: a"), max_size=20),
         "REMOTE_ADDR": st.sampled_from(["127.0.0.1", "10.0.0.1", "::1", "x", "203.0.113.9"]),
+        "HTTP_PREFER": st.sampled_from(["", "wait", "wait=0", "wait=0.01", "wait=x", "a,wait=0.01;b", "é"]),
         "QUERY_STRING": st.sampled_from(["", "a", "wait=x", "%00"]),
         "HTTP_AUTHORIZATION": st.text(st.characters(max_codepoint=255), max_size=30).map(lambda text: f"Bearer {text}"),
     },

@@ -10,7 +10,7 @@ from models.clock import from_ms, now
 from models.purchase import Status, purchase_id
 from models.record import PurchaseRecord
 from web.json import json_response
-from web.purchases import final_answer
+from web.purchases import answer
 
 
 def seconds_iso(moment: datetime) -> str:
@@ -26,7 +26,7 @@ def admitted_iso(record: PurchaseRecord) -> str:
 def bare_answer(record: PurchaseRecord, shape: Callable[[PurchaseRecord], dict[str, Any]]) -> Response:
     """201 with a purchase in a dialect's shape, the refusal that it came to, or 202 while it waits."""
     if record.status == Status.REJECTED:
-        return final_answer(record)
+        return answer(record)
     response = json_response(shape(record), 201 if record.is_settled else 202)
     response.headers["Location"] = f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"
     if not record.is_settled:
