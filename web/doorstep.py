@@ -1,9 +1,10 @@
-"""The doorstep: a plain request for units is answered in front of Flask.
+"""The doorstep: plain requests for units, and looks at what is for sale, are answered in front of Flask.
 
 In a rush nearly every request is the same few bytes, and Flask, its extensions and our hooks cost several times what
 the gate itself does. So a request that is plain in every respect (a sound bearer token, a quantity as JSON, no wish but
 `Prefer: wait`) is read from the WSGI environment (PEP 3333), the gate is asked, the outcome is waited for if that is
-preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes.
+preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes. And
+what web/fresh.py keeps for a crowd is handed out here.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
 answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
@@ -34,7 +35,7 @@ from models.settings import settings
 from models.tokens import Claims
 from models.velocity import Attempt
 from web.envelope import refusal_body
-from web.fresh import answers
+from web.fresh import LOOKED, answers, kept_body
 from web.guard import ASKED, action_for, admission_of, checks_of, knock
 from web.headers import HSTS, POLICIES, grant
 from web.json import to_json
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ROUTE = re.compile(r"/api/flash-sales/([1-9][0-9]{0,17})/(purchases|reservations)", re.ASCII)
+READ_BELOW = "/api/flash-sales/"
 KINDS = {"purchases": Kind.PURCHASE, "reservations": Kind.RESERVATION}
 JSON_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 # A quantity and nothing else is shorter; whatever is longer has something in it that Flask must see.
@@ -79,6 +81,16 @@ class Plain:
     wait_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said at the doorstep; `headers` are those that are not on every answer."""
+
+    status: int
+    body: bytes
+    request_id: str
+    headers: dict[str, str]
+
+
 def init_doorstep(app: Flask) -> None:
     """Put the doorstep before the application, unless every request is to be followed: in the log, or by traces."""
     if not is_logged(logging.DEBUG) and not tracing.is_on():
@@ -92,42 +104,72 @@ class Doorstep:
         self.flask = flask
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        plain = _read(environ)
-        if plain is None:
+        answer = _answer(environ) if _is_plain(environ) else None
+        if answer is None:
             return self.flask(environ, start_response)
-        request_id = uuid4().hex
-        name_lines(request_id=request_id)
-        try:
-            began = time.monotonic()
-            checks = checks_of(plain.who, plain.attempt, plain.action)
-            answer = knock(plain.attempt, plain.kind, plain.quantity, checks, idempotency_key=plain.key)
-            if answer.code not in DAILY:
-                environ[ASKED] = answer
-                return self.flask(environ, start_response)
-            said, status, headers = _answer(plain, answer, began)
-        except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
-            environ[ASKED] = error
-            return self.flask(environ, start_response)
-        if status == HTTPStatus.CREATED:
-            # As web/fresh.py does: whoever bought is not shown what was before.
-            answers().forget()
-        body = to_json(said)
-        metrics.answered(status)
-        start_response(STATUSES[status], _headers(environ, body, request_id, headers))
-        return [body]
+        metrics.answered(answer.status)
+        start_response(STATUSES[answer.status], _headers(environ, answer))
+        return [answer.body]
 
 
-def _read(environ: "WSGIEnvironment") -> Plain | None:
-    """The request, if it is plain. What is read of its body is put back."""
-    found = ROUTE.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
-    if (
-        found is None
-        or environ.get("QUERY_STRING")
+def _is_plain(environ: "WSGIEnvironment") -> bool:
+    """Whether nothing but the path, the token and the body can make the answer another one."""
+    return not (
+        environ.get("QUERY_STRING")
         or environ.get("SCRIPT_NAME")
-        or environ.get("CONTENT_TYPE") not in JSON_TYPES
         or any(wish in environ for wish in WISHES)
         or is_stopping()
-    ):
+    )
+
+
+def _answer(environ: "WSGIEnvironment") -> Answer | None:
+    """What is said here; None if it is for Flask to say, with ASKED in the environment if the gate was asked."""
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if method == "GET" and path.startswith(READ_BELOW):
+        return _kept(environ, path)
+    found = ROUTE.fullmatch(path) if method == "POST" else None
+    plain = _read(environ, int(found[1]), KINDS[found[2]]) if found else None
+    if plain is None:
+        return None
+    request_id = _name()
+    try:
+        began = time.monotonic()
+        checks = checks_of(plain.who, plain.attempt, plain.action)
+        answer = knock(plain.attempt, plain.kind, plain.quantity, checks, idempotency_key=plain.key)
+        if answer.code not in DAILY:
+            environ[ASKED] = answer
+            return None
+        said, status, headers = _told(plain, answer, began)
+    except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
+        environ[ASKED] = error
+        return None
+    if status == HTTPStatus.CREATED:
+        # As web/fresh.py does: whoever bought is not shown what was before.
+        answers().forget()
+    return Answer(status, to_json(said), request_id, headers)
+
+
+def _kept(environ: "WSGIEnvironment", path: str) -> Answer | None:
+    """A kept answer that is fresh; everybody else is told that it was looked for."""
+    if action_for(address_in(environ)) is Action.DENY:
+        return None
+    body = kept_body(path)
+    if body is None:
+        environ[LOOKED] = True
+        return None
+    return Answer(HTTPStatus.OK.value, body, _name(), {})
+
+
+def _name() -> str:
+    """This request's id, which its lines in the log have too."""
+    request_id = uuid4().hex
+    name_lines(request_id=request_id)
+    return request_id
+
+
+def _read(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Plain | None:
+    """The request for units, if it is plain. What is read of its body is put back."""
+    if environ.get("CONTENT_TYPE") not in JSON_TYPES:
         return None
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     key = environ.get("HTTP_IDEMPOTENCY_KEY")
@@ -140,9 +182,9 @@ def _read(environ: "WSGIEnvironment") -> Plain | None:
     quantity = None if who is None else _quantity(environ)
     if who is None or quantity is None:
         return None
-    attempt = Attempt(who.user_id, int(found[1]), address)
+    attempt = Attempt(who.user_id, sale_id, address)
     wait_seconds = read_wait_seconds(environ.get("HTTP_PREFER", ""))
-    return Plain(who, attempt, KINDS[found[2]], quantity, key, action, wait_seconds)
+    return Plain(who, attempt, kind, quantity, key, action, wait_seconds)
 
 
 def _holder(token: str) -> Claims | None:
@@ -170,7 +212,7 @@ def _quantity(environ: "WSGIEnvironment") -> int | None:
     return quantity if type(quantity) is int and 1 <= quantity <= QUANTITY_MAX else None
 
 
-def _answer(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any], int, dict[str, str]]:
+def _told(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Body, status and the headers that are not on every answer. Raises what waiting for an outcome raises."""
     is_limited = not settings().is_exempt(plain.attempt.address)
     try:
@@ -191,10 +233,12 @@ def _answer(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, A
     return body, status, headers
 
 
-def _headers(
-    environ: "WSGIEnvironment", body: bytes, request_id: str, headers: dict[str, str]
-) -> list[tuple[str, str]]:
-    always = {"Content-Type": "application/json", "Content-Length": str(len(body)), REQUEST_ID: request_id}
+def _headers(environ: "WSGIEnvironment", answer: Answer) -> list[tuple[str, str]]:
+    always = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(answer.body)),
+        REQUEST_ID: answer.request_id,
+    }
     if environ["wsgi.url_scheme"] == "https":
         always["Strict-Transport-Security"] = HSTS
     if is_stopping():
@@ -202,4 +246,4 @@ def _headers(
         always["Connection"] = "close"
     if settings().cors_origins:
         always |= {"Vary": "Origin"} | grant(environ.get("HTTP_ORIGIN"))
-    return [*always.items(), *headers.items(), *POLICIES.items()]
+    return [*always.items(), *answer.headers.items(), *POLICIES.items()]

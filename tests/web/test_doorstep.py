@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -24,14 +25,14 @@ from models.ip_ranges import Action
 from models.purchase import Kind
 from models.redisclient import redis_client
 from models.revocations import revoke
-from models.sales import pause_sale
+from models.sales import patch_sale, pause_sale
 from models.settings import settings
 from models.settle import settle_turn
 from models.tokens import issue_access_token, issue_refresh_token, read_quickly
 from web import doorstep, stopping
 from web.app import create_app
 from web.doorstep import Doorstep
-from web.fresh import answers
+from web.fresh import RENEW_SECONDS, answers
 from web.standing import standing_copy
 
 # What differs between two answers to the same request, and may.
@@ -546,3 +547,60 @@ def test_whatever_is_sent_the_two_ways_say_the_same(ways, make_sale):
     both_say_the_same()
 
     assert seen == {True, False}
+
+
+def look(path, **environ):
+    return {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "CONTENT_TYPE": None,
+        "CONTENT_LENGTH": None,
+        "body": b"",
+    } | environ
+
+
+@pytest.mark.parametrize("path", ["/api/flash-sales/live", "/api/flash-sales/{id}"])
+def test_a_look_at_a_sale_is_handed_out_at_the_doorstep_as_flask_would(ways, make_sale, path):
+    answers().forget()
+    path = path.format(id=make_sale().id)
+
+    read, was_read_here = ways.through(**look(path))
+    kept, was_kept_here = ways.through(**look(path))
+    long = ways.around(**look(path))
+
+    assert (was_read_here, was_kept_here) == (False, True)
+    assert kept.alike() == long.alike()
+    assert kept.alike()[2] == read.alike()[2]
+    assert ways.through(**look(path, QUERY_STRING="page=1"))[1] is False
+    assert ways.through(**look(path, REQUEST_METHOD="HEAD"))[1] is False
+    assert ways.through(**look(path, HTTP_X_REQUEST_ID="a-name-of-its-own"))[1] is False
+
+
+def test_whoever_is_to_read_a_sale_anew_does_so_behind_the_doorstep_too(ways, make_sale, monkeypatch):
+    answers().forget()
+    clock = SimpleNamespace(monotonic=lambda: moment[0])
+    moment = [1_000.0]
+    monkeypatch.setattr("web.fresh.time", clock)
+    sale = make_sale()
+    path = f"/api/flash-sales/{sale.id}"
+    first, _ = ways.through(**look(path))
+    patch_sale(sale.id, {"title": "Another name"}, actor_id=None)
+
+    moment[0] += RENEW_SECONDS
+    anew, by_doorstep = ways.through(**look(path))
+    after, _ = ways.through(**look(path))
+
+    titles = [json.loads(each.body)["data"]["title"] for each in (first, anew, after)]
+    assert (by_doorstep, titles[0] != titles[1], titles[1:]) == (False, True, ["Another name"] * 2)
+
+
+def test_a_denied_address_is_shown_nothing(ways, make_sale, monkeypatch):
+    answers().forget()
+    path = f"/api/flash-sales/{make_sale().id}"
+    ways.through(**look(path))
+    monkeypatch.setattr(doorstep, "action_for", lambda _: Action.DENY)
+    monkeypatch.setattr("web.guard.action_for", lambda _: Action.DENY)
+
+    answer, by_doorstep = ways.through(**look(path))
+
+    assert (answer.status[:3], by_doorstep) == ("403", False)
