@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset backup restore soak test check lock buyers rush bench scaling faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ rush: install-local ## let a crowd loose on the running stack (BUYERS= UNITS= QU
 
 bench: install-bench wrk ## measure, each figure beside its baseline (ONLY=a,b ROUNDS= QUICK=1)
 	@$(VENV) -m bench $(ONLY) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(QUICK),--quick)
+
+scaling: install-bench ## simulate other sizes of the shop and of the crowd with what was measured: docs/scaling.md, or one crowd on the terminal (BUYERS= UNITS= MACHINES= CORES= WINDOW= SALES= SHARDS=)
+	@$(VENV) -m bench.model $(if $(BUYERS),--buyers '$(BUYERS)') $(if $(UNITS),--units '$(UNITS)') \
+		$(if $(MACHINES),--machines '$(MACHINES)') $(if $(CORES),--cores '$(CORES)') $(if $(WINDOW),--window '$(WINDOW)') \
+		$(if $(SALES),--sales '$(SALES)') $(if $(SHARDS),--shards '$(SHARDS)')
 
 faults: install-dev ## break the stack in every way we know, and count what is lost (SEEDS= FIRST= SEED= FAULT=)
 	@$(VENV) -m tests.faults $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(FIRST),--first '$(FIRST)') \

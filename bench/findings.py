@@ -1,0 +1,206 @@
+"""What the model is asked: shops of many sizes and their crowds, a million buyers in a minute, what was measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.calibration import OF_PROCESSES, SHOP, Costs, Figure, calibrate, median_of
+from bench.outcome import Outcome
+from bench.shop import Crowd, Shop, machines, one_machine
+from bench.simulation import Simulation
+
+BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
+
+CORES = 4
+MACHINES_MAX = 64
+CROWDS = (1_000, 10_000, 50_000, 100_000, 1_000_000)
+UNITS, WINDOW_SECONDS = 200, 10.0
+MILLION, MILLION_UNITS, MINUTE = 1_000_000, 1_000, 60.0
+# "In a minute": who comes in the last second of it is answered within so many more.
+GRACE_SECONDS = 5.0
+SHARDS, SALES = 9, 8
+# As the benchmarks do it: see `accept`, `settle`, `whole` and `burst`.
+CONNECTIONS, ENDLESS = 64, 10_000_000
+TICK_MS = 1.0
+# A prediction may be off by so much.
+TOLERANCE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that was measured, and what the model says of it. `measured` is None until it is."""
+
+    name: str
+    unit: str
+    predicted: float
+    measured: float | None
+
+    @property
+    def off(self) -> float:
+        """By which share of the measured figure the model is off."""
+        return self.predicted / self.measured - 1 if self.measured else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A way to grow: the shop by its number of machines, and in how many sales the units are."""
+
+    name: str
+    shop: Callable[[int], Shop]
+    sales: int = 1
+    machines_min: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A shop, and what came of a crowd there. `machines` is 0 where not even the most of them were enough."""
+
+    name: str
+    shop: Shop
+    outcome: Outcome
+    machines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that the page is made of."""
+
+    figures: list[Figure]
+    checks: list[Check]
+    crowds: dict[str, dict[int, Answer]]
+    capacity: list[Answer]
+    million: list[Answer]
+    costs: Costs
+
+
+def predict_accepting(costs: Costs, processes: int, *, seconds: float = 4.0) -> float:
+    """Requests accepted a second on one machine of two cores, as `accept` measures them; from CPU costs alone."""
+    crowd = Crowd(ENDLESS, ENDLESS, connections=CONNECTIONS, send_seconds=seconds, listening=0)
+    shop = one_machine(web_processes=processes, workers=0)
+    return Simulation(shop, costs, crowd, tick_ms=TICK_MS).run().admitted_per_second
+
+
+def predict_settling(costs: Costs, line: int) -> float:
+    """Requests settled a second from a line that stands there already, as `settle` measures them."""
+    at_once = replace(costs, web_accept_ms=0, gate_accept_ms=0, fsync_ms=0, frame_ms=0)
+    crowd = Crowd(line, line, window_seconds=TICK_MS / 1000, listening=0)
+    return line / Simulation(one_machine(), at_once, crowd, tick_ms=TICK_MS).run().last_told
+
+
+def predict_whole(costs: Costs, *, seconds: float = 8.0) -> float:
+    """Requests accepted and settled a second, everything on two cores, as `whole` measures them."""
+    crowd = Crowd(ENDLESS, ENDLESS, connections=CONNECTIONS, send_seconds=seconds, listening=0)
+    found = Simulation(one_machine(), costs, crowd, tick_ms=TICK_MS).run()
+    return found.admitted / found.last_told
+
+
+def predict_burst(costs: Costs, buyers: int, units: int) -> float:
+    """Seconds until the last of a burst knows, everything on two cores, as `burst` measures them."""
+    crowd = Crowd(buyers, units, connections=CONNECTIONS, listening=0)
+    return Simulation(one_machine(), costs, crowd, tick_ms=TICK_MS).run().last_told
+
+
+def checks(folder: Path) -> list[Check]:
+    """What the benchmarks measured beside what their costs come to."""
+    costs, _ = calibrate(folder)
+    a_second, known = "a second", "seconds"
+    return [
+        *(check_accepting(folder, processes) for processes in OF_PROCESSES),
+        Check(
+            "settled from a line of 100,000, one worker",
+            a_second,
+            predict_settling(costs, 100_000),
+            _measured(folder, "settle", "", "one worker settles"),
+        ),
+        Check(
+            "accepted and settled, everything running",
+            a_second,
+            predict_whole(costs),
+            _measured(folder, "whole", "", "ours, settled"),
+        ),
+        Check(
+            "200 units, 50,000 buyers: the last refusal",
+            known,
+            predict_burst(costs, 50_000, 200),
+            _measured(folder, "burst", "50,000 buyers: the last refusal", "202 on web"),
+        ),
+    ]
+
+
+def check_accepting(folder: Path, processes: int) -> Check:
+    """The rate with so many web processes, which is predicted from what a request costs them."""
+    name = OF_PROCESSES[processes]
+    rate = predict_accepting(calibrate(folder, processes=processes)[0], processes)
+    measured = _measured(folder, "accept", f"{name}, {CONNECTIONS} connections", f"{SHOP}, {name}")
+    return Check(f"accepted, {name}", "a second", rate, measured)
+
+
+def _measured(folder: Path, name: str, table: str, row: str) -> float | None:
+    try:
+        return median_of(folder, name, table, row)
+    except LookupError:
+        return None
+
+
+def cases() -> list[Case]:
+    """The ways to meet a million buyers. The last one is not built."""
+    of = f"a cluster of {SHARDS} shards"
+    return [
+        Case("one Redis, one sale", lambda n: machines(n, CORES)),
+        Case(f"{of}, one sale", lambda n: machines(n, CORES, shards=SHARDS), machines_min=5),
+        Case(f"{of}, {SALES} sales", lambda n: machines(n, CORES, shards=SHARDS, sales=SALES), SALES, 5),
+        Case(
+            f"{of}, {SALES} sales, no velocity",
+            lambda n: machines(n, CORES, shards=SHARDS, sales=SALES, velocity=False),
+            SALES,
+            5,
+        ),
+        Case("one Redis, one sale, web refuses (not built)", lambda n: machines(n, CORES, refuses_at_web=True)),
+    ]
+
+
+def meet_million(case: Case, costs: Costs) -> Answer:
+    """The fewest machines that answer everybody in time; with the most of them where those are too few."""
+    crowd = Crowd(MILLION, MILLION_UNITS // case.sales, window_seconds=MINUTE, sales=case.sales)
+
+    def is_met(count: int) -> bool:
+        return _simulated(case.shop(count), costs, crowd).last_told <= MINUTE + GRACE_SECONDS
+
+    if not is_met(MACHINES_MAX):
+        shop = case.shop(MACHINES_MAX)
+        return Answer(case.name, shop, _simulated(shop, costs, crowd))
+    fewest, most = case.machines_min, MACHINES_MAX
+    while fewest < most:
+        middle = (fewest + most) // 2
+        fewest, most = (fewest, middle) if is_met(middle) else (middle + 1, most)
+    shop = case.shop(fewest)
+    return Answer(case.name, shop, _simulated(shop, costs, crowd), fewest)
+
+
+def _simulated(shop: Shop, costs: Costs, crowd: Crowd) -> Outcome:
+    return Simulation(shop, costs, crowd).run()
+
+
+def _shops() -> list[tuple[Shop, int]]:
+    cluster = machines(8, CORES, shards=4, sales=4)
+    return [
+        (one_machine(), 1),
+        *((machines(count, CORES), 1) for count in (1, 2, 4, 8)),
+        (replace(cluster, name=f"{cluster.name}, 4 shards, 4 sales"), 4),
+    ]
+
+
+def find(folder: Path = BENCHMARKS) -> Findings:
+    """Simulate all that the page tells."""
+    costs, figures = calibrate(folder)
+    crowds: dict[str, dict[int, Answer]] = {}
+    capacity = []
+    for shop, sales in _shops():
+        for buyers in CROWDS:
+            crowd = Crowd(buyers, UNITS // sales, window_seconds=WINDOW_SECONDS, sales=sales)
+            answer = Answer(shop.name, shop, _simulated(shop, costs, crowd))
+            crowds.setdefault(shop.name, {})[buyers] = answer
+        full = Crowd(100_000, 100_000 // sales, window_seconds=WINDOW_SECONDS, sales=sales)
+        capacity.append(Answer(shop.name, shop, _simulated(shop, costs, full)))
+    million = [meet_million(case, costs) for case in cases()]
+    return Findings(figures, checks(folder), crowds, capacity, million, costs)
