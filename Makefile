@@ -61,8 +61,8 @@ check: install-dev ## format, lint, types, import rules, weak spots and known vu
 	$(VENV) -m bandit --quiet --configfile pyproject.toml --recursive models web worker ops migrations celeryconfig.py wsgi.py
 	@$(VENV) -m ops.audit
 
-test: install-dev ## the whole suite, on servers of its own
-	$(VENV) -m pytest --numprocesses logical --dist loadfile
+test: install-dev ## the suite, on servers of its own; LONG=1 adds the stories that take minutes each
+	$(VENV) -m pytest --numprocesses logical --dist loadfile $(if $(LONG),,-m 'not long')
 
 browser: ## install Debian's Chromium, which the tests of the pages use, unless it is there (as root)
 	@command -v chromium >/dev/null || { \

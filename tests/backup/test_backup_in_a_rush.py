@@ -28,6 +28,8 @@ from ops.reset import reset
 from ops.stack import running_environment
 from ops.state import DataDir
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS_MAX = 480
 STOP_SECONDS_MAX = 180

@@ -22,6 +22,8 @@ from ops.throwaway_shop import throwaway_shop
 from tests.cluster.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_or_skip
 from tests.stopping.rush import Buyers, until
 
+pytestmark = pytest.mark.long
+
 BUYERS = 8
 # More than can be bought while this runs: nobody is refused, and the line does not run dry.
 UNITS = 1_000_000

@@ -19,6 +19,8 @@ from tests.faults.proxy import Line, Lines
 from tests.pipeline.conftest import Processes, drained, eventually
 from web.wake import waker
 
+pytestmark = pytest.mark.long
+
 log = structlog.get_logger()
 
 # Of this machine's sessions in a transaction, the ports that they came from.

@@ -33,6 +33,8 @@ from tests.cluster.replicas import (
 from tests.pipeline.conftest import Rush, assert_exact, drained, processes, settled  # noqa: F401 - a fixture
 from web.wake import waker
 
+pytestmark = pytest.mark.long
+
 UNITS = 300
 BUYERS = 900
 TOLD_BEFORE_THE_KILL = 50

@@ -30,7 +30,11 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Take every byte that is left. Only where `is_real`."""
-        with (self.place / FILLER).open("wb") as filler:
+        try:
+            filler = (self.place / FILLER).open("wb")
+        except OSError as error:
+            raise OSError(error.errno, f"full before it was filled: {self._largest()}") from error
+        with filler:
             while (left := shutil.disk_usage(self.place).free) > 0:
                 try:
                     os.posix_fallocate(filler.fileno(), filler.seek(0, os.SEEK_END), max(FILL_STEP_BYTES, left))
@@ -43,6 +47,13 @@ class SmallDisk:
                     filler.flush()
             except OSError:
                 return
+
+    def _largest(self) -> list[tuple[str, int]]:
+        """The largest files that are there, and their bytes."""
+        files = [
+            (str(path.relative_to(self.place)), path.stat().st_size) for path in self.place.rglob("*") if path.is_file()
+        ]
+        return sorted(files, key=lambda file: -file[1])[:10]
 
     def free(self) -> None:
         (self.place / FILLER).unlink(missing_ok=True)

@@ -48,13 +48,13 @@ def test_the_numbers_of_a_rush_reach_its_command_both_ways() -> None:
 def test_the_ci_runs_what_the_readme_says_and_nothing_else() -> None:
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
 
-    required = "REQUIRE_BROWSER=1 REQUIRE_PROXY=1 REQUIRE_PROMTOOL=1 REQUIRE_POOLER=1 REQUIRE_RABBITMQ=1"
+    required = "REQUIRE_BROWSER=1 REQUIRE_PROXY=1 REQUIRE_PROMTOOL=1 REQUIRE_POOLER=1"
     assert commands[-3:] == [
-        "make browser proxy promtool pooler rabbitmq",
+        "make browser proxy promtool pooler",
         f"export {required}",
         "exec make check test",
     ]
     readme = (ROOT / "README.md").read_text()
-    for told in ("make browser proxy promtool pooler rabbitmq", f"{required} make test", "make check"):
+    for told in ("make browser proxy promtool pooler", f"{required} make test", "make check"):
         assert re.search(rf"^{told}\b", readme, re.MULTILINE), told
     assert os.access(ROOT / ".ci" / "run", os.X_OK)

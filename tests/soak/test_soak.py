@@ -117,6 +117,7 @@ def running(program: str) -> Iterator[int]:
         process.wait(10)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(RUN_SECONDS_MAX + 60)
 def test_a_short_soak_of_a_real_shop_names_the_processes_that_leak(tmp_path):
     ours = {name.upper() for name in Settings.model_fields}

@@ -15,6 +15,8 @@ from models.tokens import issue_access_token
 from ops.throwaway_shop import throwaway_shop
 from tests.stopping.rush import SERVICE_RESTART, Buyers, Listener, until
 
+pytestmark = pytest.mark.long
+
 BUYERS = 10
 LONG_POLLERS = 3
 LISTENERS = 2

@@ -15,9 +15,11 @@ from models.heartbeats import beat
 from models.redisclient import redis_client
 from ops.ports import LOOPBACK
 from tests.stopping.conftest import ROOT
+from web.leaving import LEAVING_SECONDS
 from web.rounds import SERVICE_RESTART
 
 KINDS = ("web", "live")
+TRIES = 4
 # Takes one connection, once it is told to, and long after the kernel did.
 DOORKEEPER = """
 import socket
@@ -36,15 +38,25 @@ with socket.create_server(("127.0.0.1", 0)) as door:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_request_on_a_kept_connection_is_refused_with_503_and_the_connection_ends(server, kind):
-    process = server(kind)
-    kept = process.kept()
-
-    process.ask_to_stop()
-    refused = kept.ask_until_refused("GET", "/api/flash-sales")
+    refused = refused_in_time(server, kind)
 
     assert (refused.status, refused.body["code"]) == (503, "UNAVAILABLE")
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.headers["connection"] == "close"
+
+
+def refused_in_time(server, kind):
+    """The refusal of a server that was asked to stop. Whoever asks only after it has left finds it gone: where the
+    machine was busy elsewhere for as long, another server is asked."""
+    for _ in range(TRIES):
+        process = server(kind)
+        kept = process.kept()
+        asked_at = process.ask_to_stop()
+        try:
+            return kept.ask_until_refused("GET", "/api/flash-sales")
+        except (http.client.HTTPException, OSError):
+            assert time.monotonic() - asked_at > LEAVING_SECONDS, "it left before its time"
+    return pytest.fail("the machine was never quick enough")
 
 
 def test_without_our_server_around_it_the_connection_just_ends(server):
