@@ -5,7 +5,7 @@ from itertools import cycle
 from typing import Any
 
 import schemathesis
-import schemathesis.generation.jsonschema.builder  # now: imported in the middle of a test it was parsed beside another thread
+import schemathesis.generation.jsonschema.builder  # now, and not beside the threads of a test
 from schemathesis import GenerationMode
 
 from tests.hostile.drawing import drawn

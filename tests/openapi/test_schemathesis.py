@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-import schemathesis.generation.jsonschema.builder  # now: imported in the middle of a test it was parsed beside another thread
+import schemathesis.generation.jsonschema.builder  # now, and not beside the threads of a test
 from hypothesis import HealthCheck, Phase, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

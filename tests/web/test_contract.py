@@ -2,7 +2,7 @@
 
 import pytest
 import schemathesis
-import schemathesis.generation.jsonschema.builder  # now: imported in the middle of a test it was parsed beside another thread
+import schemathesis.generation.jsonschema.builder  # now, and not beside the threads of a test
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from schemathesis.checks import CHECKS, load_all_checks
