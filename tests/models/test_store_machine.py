@@ -80,7 +80,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def crash_before_the_commit(self):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(settling, "_copy", _crash)
+            patch.setattr(settling, "write_outcomes", _crash)
             with contextlib.suppress(CrashError):
                 settling.settle_batch(self.sale_id, 5)
 
