@@ -8,7 +8,7 @@ what web/fresh.py keeps for a crowd is handed out here.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
 answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
-docs/decisions/0027-a-doorstep-before-flask.md has the figures; tests/web/test_doorstep.py holds the two ways side by
+docs/decisions/0027-a-doorstep-before-flask.md has the figures; tests/doorstep holds the two ways side by
 side.
 """
 
@@ -55,16 +55,22 @@ KINDS = {"purchases": Kind.PURCHASE, "reservations": Kind.RESERVATION}
 JSON_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
 # A quantity and nothing else is shorter; whatever is longer has something in it that Flask must see.
 BODY_BYTES_MAX = 64
+# Digits alone, and few: Python reads other scripts' digits as numbers, and refuses numbers that are too long.
+LENGTH = re.compile(r"[0-9]{1,2}", re.ASCII)
 # What asks for another answer than the plain one, or for a line in the log.
 WISHES = ("HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
-LET_IN = frozenset({"ADMITTED", "SEEN"})
-DAILY = LET_IN | {
-    Reason.NOT_STARTED,
-    Reason.ENDED,
-    Reason.PAUSED,
-    Reason.SOLD_OUT,
-    Reason.INSUFFICIENT_STOCK,
-}
+# Let in, and the refusals that are all one status: the others come seldom, and Flask has the words for them.
+DAILY = frozenset(
+    {
+        "ADMITTED",
+        "SEEN",
+        Reason.NOT_STARTED,
+        Reason.ENDED,
+        Reason.PAUSED,
+        Reason.SOLD_OUT,
+        Reason.INSUFFICIENT_STOCK,
+    }
+)
 STATUSES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
@@ -198,7 +204,7 @@ def _holder(token: str) -> Claims | None:
 def _quantity(environ: "WSGIEnvironment") -> int | None:
     """The quantity of a body that holds nothing else; None if a schema has to look at it."""
     length = environ.get("CONTENT_LENGTH", "")
-    if not (length.isascii() and length.isdigit() and 0 < int(length) <= BODY_BYTES_MAX):
+    if not LENGTH.fullmatch(length) or not 0 < int(length) <= BODY_BYTES_MAX:
         return None
     raw = environ["wsgi.input"].read(int(length))
     environ["wsgi.input"] = BytesIO(raw)

@@ -1,0 +1,67 @@
+"""Whoever prefers to wait is told the outcome at the doorstep as Flask would."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+from models.gate import admit
+from models.purchase import Kind
+from models.settle import settle_turn
+from tests.doorstep.sides import bearer, numbers, units
+from web.fresh import answers
+
+
+@contextmanager
+def settling(sale_id):
+    """Somebody settles the sale for as long as the block runs."""
+    over = threading.Event()
+
+    def settle():
+        while not over.is_set():
+            settle_turn(sale_id)
+            over.wait(0.02)
+
+    worker = threading.Thread(target=settle)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
+def test_whoever_waits_is_told_the_outcome_either_way(ways, make_sale):
+    me = next(numbers)
+    for sale, ahead, status in (
+        (make_sale(total_stock=2), None, "201"),
+        (make_sale(total_stock=1), me + 1_000_000, "409"),
+        (make_sale(max_per_user=1), me, "422"),
+    ):
+        if ahead:
+            admit(sale.id, ahead, Kind.PURCHASE, 1)
+        answers().keep("/live", b"{}", time.monotonic(), answers().changes)
+        environ = units(sale, HTTP_AUTHORIZATION=bearer(me), HTTP_IDEMPOTENCY_KEY="key", HTTP_PREFER="wait=30")
+
+        with settling(sale.id):
+            short, by_doorstep = ways.through(**environ)
+            is_kept = answers().find("/live") is not None
+            long = ways.around(**environ)
+
+        assert (short.status[:3], by_doorstep) == (status, True)
+        assert (headers_of_limits(short), short.headers["Preference-Applied"]) == (
+            {"RateLimit", "RateLimit-Policy"},
+            "wait=30",
+        )
+        assert without_limits(short) == without_limits(long)
+        # Whoever bought is not shown what was before.
+        assert is_kept is (status != "201")
+
+
+def headers_of_limits(answer):
+    return {name for name in answer.headers if name.startswith("RateLimit")}
+
+
+def without_limits(answer):
+    """What is left of a limit differs between the first request and the second."""
+    status, headers, body = answer.alike()
+    return status, {name: value for name, value in headers.items() if name != "RateLimit"}, body
