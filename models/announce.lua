@@ -4,9 +4,9 @@
 -- ARGV 1 revision  2 settled through  3 snapshot (JSON)  4 most events kept  5 pace sample or ''
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
 --      10 lifetime in s of a sale that is over, or '' for one that is not
---      11 the last ticket that the caller has read in the mailbox, or 0
+--      11 the last ticket that the caller has read in the mailbox, or 0, and 13 the nonce that it had
 --      12 the revision of a view that never was and has to give way, or ''
---      13… the stray tickets, then the view's fields and values
+--      14… the stray tickets, then the view's fields and values
 --
 -- Loaded behind view.lua.
 
@@ -49,10 +49,10 @@ end
 
 -- Strays: admitted under a ticket that was settled under another nonce. They line up anew, and are never dropped.
 for i = 1, strays do
-  local id = '0-' .. ARGV[12 + i]
+  local id = '0-' .. ARGV[13 + i]
   local found = redis.call('XRANGE', KEYS[2], id, id)
   if found[1] then
-    local entry, original, key, user, kind, quantity = {}, ARGV[12 + i], nil, nil, nil, nil
+    local entry, original, key, user, kind, quantity = {}, ARGV[13 + i], nil, nil, nil, nil
     local fields = found[1][2]
     for j = 1, #fields, 2 do
       local name, value = fields[j], fields[j + 1]
@@ -75,8 +75,21 @@ for i = 1, strays do
   end
 end
 
-if has_line then
-  -- Only what was read: a Redis that came back from the past admits under used tickets until it hears of the floor.
+-- Only what was read. A Redis that came back from the past admits under used tickets until it hears of the floor, and
+-- what lies under the last ticket is then somebody else's, or not there yet: they are sorted out by whoever reads next.
+-- Streams lose their ends, never their middles: where the last is as it was read, so is all that lies before it.
+local function is_as_it_was_read()
+  if ARGV[13] == '' then return true end
+  local id = '0-' .. ARGV[11]
+  local found = redis.call('XRANGE', KEYS[2], id, id)
+  local fields = found[1] and found[1][2] or {}
+  for i = 1, #fields, 2 do
+    if fields[i] == 'n' then return fields[i + 1] == ARGV[13] end
+  end
+  return false
+end
+
+if has_line and is_as_it_was_read() then
   redis.call('XTRIM', KEYS[2], 'MINID', '=', '0-' .. string.format('%.0f', math.min(settled, tonumber(ARGV[11])) + 1))
 end
 
@@ -89,7 +102,7 @@ known = sound and known ~= ARGV[12] and is_number(known) and tonumber(known) or 
 local newer = not known or known < revision
 if newer then
   local view = {}
-  for i = 13 + strays, #ARGV do view[#view + 1] = ARGV[i] end
+  for i = 14 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
     local pace = tonumber(redis.call('HGET', KEYS[1], 'pace') or nil)

@@ -45,16 +45,16 @@ def announce(
     *,
     strays: Sequence[Request] = (),
     pace_per_second: float | None = None,
-    read_through: int = 0,
+    read_through: Request | None = None,
     instead_of: int | None = None,
     traces: Mapping[int, str] = NO_TRACES,
 ) -> bool:
     """Tell the gate and the listeners of a sale's committed state and of purchases that changed with it.
 
-    `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last
-    ticket that the caller has read. A view of the revision `instead_of` is of a time that never was, and gives way.
-    `traces` has, by ticket, the traceparent below which whoever hears of a traced outcome goes on. True if this was
-    news to the view.
+    `strays` are mailbox entries that must line up anew. What is settled is trimmed up to `read_through`, the last that
+    the caller has read, unless somebody else lies under its ticket now. A view of the revision `instead_of` is of a
+    time that never was, and gives way. `traces` has, by ticket, the traceparent below which whoever hears of a traced
+    outcome goes on. True if this was news to the view.
     """
     known = settings()
     sale_id = sale.sale_id
@@ -84,8 +84,9 @@ def announce(
                 len(strays),
                 known.idempotency_hours * 3600,
                 KEPT_SECONDS if sale.is_over else "",
-                read_through,
+                read_through.ticket if read_through else 0,
                 "" if instead_of is None else instead_of,
+                read_through.nonce if read_through else "",
                 *(stray.ticket for stray in strays),
                 *view,
             ],

@@ -13,6 +13,7 @@ from sqlalchemy import and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from models.announce import tell
+from models.arrays import array_of
 from models.buyer_months import take_units
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
@@ -74,7 +75,8 @@ def checkout(
         sale.reserved -= units
         sale.sold += units
         end_if_sold_out(sale)
-        add_totals(session, sale_id, ((user_id, hold.ticket, hold.quantity) for hold in holds))
+        columns = [user_id] * len(holds), [hold.ticket for hold in holds], [hold.quantity for hold in holds]
+        add_totals(session, sale_id, *map(array_of, columns))
         if claim is not None:
             claim.keep(session, sale_id, [hold.ticket for hold in holds])
 

@@ -47,9 +47,10 @@ def mark_awake(sale_id: int) -> bool:
     return False
 
 
-def read(sale_id: int, count: int) -> list[Request]:
-    """The oldest `count` entries in ticket order, leftovers of an unfinished settle included."""
-    entries = cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), count=count))
+def read(sale_id: int, count: int, *, behind: int = NO_TICKET) -> list[Request]:
+    """The oldest `count` entries in ticket order, leftovers of an unfinished settle included; or those behind one."""
+    first = f"(0-{behind}" if behind else "-"
+    entries = cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count))
     return [parse_entry(entry_id, fields) for entry_id, fields in entries]
 
 

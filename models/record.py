@@ -82,15 +82,20 @@ class PurchaseRecord:
 
     def to_wire(self) -> list[Any]:
         """A JSON list, in the order of the fields, with money as text."""
-        return [str(value) if isinstance(value, Decimal) else value for value in _values_of(self)]
+        values = list(_values_of(self))
+        for index in MONEY:
+            values[index] = None if values[index] is None else str(values[index])
+        return values
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> Self:
         values = list(wire)
-        for index in (7, 8):
+        for index in MONEY:
             values[index] = None if values[index] is None else Decimal(values[index])
         return cls(*values)
 
 
+# Where the wire form has money.
+MONEY = tuple(index for index, each in enumerate(fields(PurchaseRecord)) if each.name in ("unit_price", "total_amount"))
 # dataclasses.astuple copies every value deeply, which was half of the work of settling a request.
 _values_of = attrgetter(*(each.name for each in fields(PurchaseRecord) if each.name != "trace"))

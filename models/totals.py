@@ -4,8 +4,6 @@ A row changes in the transaction that changes the sale's `sold`, under the sale'
 totals is its `sold` at every moment (models/audit.py recounts it) and two writers never meet in this table.
 """
 
-from collections.abc import Iterable
-
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -36,9 +34,10 @@ class BuyerTotal(Base):
 # A batch's confirmed units, added to what their buyers had.
 ADD = text("""
     INSERT INTO buyer_totals (sale_id, user_id, units, first_ticket)
-    SELECT :sale_id, bought.user_id, bought.units, bought.first_ticket
-    FROM unnest(CAST(:users AS bigint[]), CAST(:units AS bigint[]), CAST(:first_tickets AS bigint[]))
-      AS bought (user_id, units, first_ticket)
+    SELECT :sale_id, user_id, sum(units), min(ticket)
+    FROM unnest(CAST(:users AS bigint[]), CAST(:tickets AS bigint[]), CAST(:units AS bigint[]))
+      AS bought (user_id, ticket, units)
+    GROUP BY user_id
     ON CONFLICT (sale_id, user_id) DO UPDATE
     SET units = buyer_totals.units + excluded.units,
         first_ticket = least(buyer_totals.first_ticket, excluded.first_ticket)
@@ -58,19 +57,12 @@ TAKE = text("""
 REMOVE = text("DELETE FROM buyer_totals WHERE sale_id = :sale_id AND user_id = :user_id AND units <= :units")
 
 
-def add_totals(session: Session, sale_id: int, bought: Iterable[tuple[int, int, int]]) -> None:
-    """Count units that became confirmed: (user, ticket, quantity) of each. One statement, or none for none.
+def add_totals(session: Session, sale_id: int, users: str, tickets: str, units: str) -> None:
+    """Count units that became confirmed: who, with which ticket, how many, as arrays (models/arrays.py).
 
     The caller holds the sale's row lock.
     """
-    units: dict[int, int] = {}
-    firsts: dict[int, int] = {}
-    for user_id, ticket, quantity in bought:
-        units[user_id] = units.get(user_id, 0) + quantity
-        firsts[user_id] = min(firsts.get(user_id, ticket), ticket)
-    if units:
-        values = {"users": list(units), "units": list(units.values()), "first_tickets": list(firsts.values())}
-        session.execute(ADD, {"sale_id": sale_id, **values})
+    session.execute(ADD, {"sale_id": sale_id, "users": users, "tickets": tickets, "units": units})
 
 
 def take_totals(session: Session, sale_id: int, user_id: int, units: int) -> None:

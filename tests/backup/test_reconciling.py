@@ -12,7 +12,7 @@ from models.purchase import Kind, Purchase
 from models.purchases import find_purchase
 from models.redisclient import redis_client
 from models.restored import anybody_is_at_work, reconcile
-from models.settle import settle_batch, settle_turn
+from models.settle import settle_turn
 
 
 def buy(sale_id: int, user_id: int, key: str | None = None) -> Admission:
@@ -64,7 +64,7 @@ def test_what_waited_in_an_older_redis_and_was_never_settled_is_still_in_line(co
     for user in (1, 2, 3, 4):
         buy(sale.id, user)
     before = copy()
-    settle_batch(sale.id, 2)
+    settle_turn(sale.id, batches=1, batch_max=2)
     before.bring_back_redis()
 
     done = reconcile()
@@ -82,7 +82,7 @@ def test_a_redis_that_is_newer_leaves_no_gap_in_the_line(copy, make_sale):
     before = copy()
     for user in (2, 3, 4, 5):
         buy(sale.id, user, key=f"key-{user}")
-    settle_batch(sale.id, 2)  # the outcomes of 2 and 3 are lost with this PostgreSQL
+    settle_turn(sale.id, batches=1, batch_max=2)  # the outcomes of 2 and 3 are lost with this PostgreSQL
     before.bring_back_postgres()
 
     done = reconcile()
@@ -102,7 +102,7 @@ def test_without_it_a_newer_redis_leaves_a_gap_that_the_audit_finds(copy, make_s
     before = copy()
     for user in (2, 3, 4):
         buy(sale.id, user)
-    settle_batch(sale.id, 2)
+    settle_turn(sale.id, batches=1, batch_max=2)
     before.bring_back_postgres()
 
     settle_turn(sale.id)
@@ -115,7 +115,7 @@ def test_a_buyer_who_was_moved_finds_the_request_under_the_ticket_they_hold(copy
     before = copy()
     buy(sale.id, 1)
     held = buy(sale.id, 2).ticket
-    settle_batch(sale.id, 1)
+    settle_turn(sale.id, batches=1, batch_max=1)
     before.bring_back_postgres()
 
     reconcile()
@@ -216,7 +216,7 @@ def test_it_may_run_twice(copy, make_sale):
     before = copy()
     for user in (1, 2, 3):
         buy(sale.id, user, key="mine")
-    settle_batch(sale.id, 1)
+    settle_turn(sale.id, batches=1, batch_max=1)
     before.bring_back_postgres()
 
     reconcile()

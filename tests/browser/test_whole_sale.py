@@ -14,7 +14,7 @@ from models.clock import now
 from models.database import transaction
 from models.purchase import Purchase
 from models.sale import FlashSale
-from models.settle import settle_batch
+from models.settle import settle_turn
 from tests.browser.conftest import OFFLINE, Visitor, button, sees
 
 SALE = r"/api/flash-sales/\d+$"
@@ -99,7 +99,7 @@ def a_line_forms_and_moves(play):
     # In the middle of it Ann loads her page again.
     play.ann.page.reload()
     sees(play.ann, "1 ahead of you")
-    settle_batch(play.sale.id, 1)
+    settle_turn(play.sale.id, batches=1, batch_max=1)
 
     sees(play.bo, "Reserved")
     expect(play.bo.page.get_by_text("Held for you for 0:")).to_be_visible()

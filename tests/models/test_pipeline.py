@@ -10,7 +10,7 @@ from models.gate import KeyReusedError, admit
 from models.purchase import Kind, Purchase
 from models.redisclient import redis_client
 from models.sales import patch_sale
-from models.settle import settle_batch, settle_turn
+from models.settle import settle_turn
 
 
 def rows(sale_id):
@@ -146,7 +146,7 @@ def test_redis_forgets_a_sale_that_is_over_but_never_one_that_somebody_waits_for
     keys = [rediskeys.view(sale.id), rediskeys.mailbox(sale.id), rediskeys.events(sale.id)]
     for user_id in (1, 2):
         admit(sale.id, user_id, Kind.PURCHASE, 1)
-    settle_batch(sale.id, 1)
+    settle_turn(sale.id, batches=1, batch_max=1)
     assert [redis_client().ttl(key) for key in keys] == [-1, -1, -1]
 
     settle_turn(sale.id)

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import NullPool, func, select, text
 from sqlalchemy.orm import Session
 
-from models import settle
+from models import batch
 from models.audit import audit_sale
 from models.connections import new_engine
 from models.database import transaction
 from models.gate import admit
 from models.purchase import Kind, Purchase
 from models.sale_rules import lock_sale
+from models.settle import settle_turn
 from ops.ports import LOOPBACK
 
 BATCH = 300
@@ -118,13 +119,13 @@ def test_whoever_stalls_between_two_outcomes_is_put_out_and_the_next_one_settles
         admit(sale.id, buyer, Kind.PURCHASE, 1, idempotency_key=f"a key of buyer {buyer}")
 
     def settle_asleep(session: Session) -> None:
-        monkeypatch.setattr(settle, "transaction", lambda: nullcontext(session))
-        settle.settle_batch(sale.id, BATCH)
+        monkeypatch.setattr(batch, "transaction", lambda: nullcontext(session))
+        settle_turn(sale.id, batches=1, batch_max=BATCH)
 
     with asleep(servers, settle_asleep, b"purchases (sale_id", more):
         monkeypatch.undo()
         assert can_be_had(servers, sale.id, LOCK_MS)
-        settle.settle_batch(sale.id, BATCH)
+        settle_turn(sale.id, batches=1, batch_max=BATCH)
 
     with transaction() as session:
         assert session.scalar(select(func.count()).select_from(Purchase)) == BATCH

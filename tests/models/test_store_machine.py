@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from models import batch as batches
 from models import holds, rediskeys, reservations, sales
 from models import settle as settling
 from models.audit import audit_sale
@@ -66,23 +67,23 @@ class Store(RuleBasedStateMachine):
         for _ in range(times):
             settling.settle_turn(self.sale_id)
 
-    @rule(batch=st.integers(1, 3))
-    def settle_a_little(self, batch):
-        settling.settle_batch(self.sale_id, batch)
+    @rule(batch=st.integers(1, 3), batches=st.integers(1, 4))
+    def settle_a_little(self, batch, batches):
+        settling.settle_turn(self.sale_id, batches=batches, batch_max=batch)
 
-    @rule()
-    def crash_between_commit_and_telling(self):
+    @rule(batch=st.integers(1, 5), whole=st.integers(0, 2))
+    def crash_between_commit_and_telling(self, batch, whole):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(settling, "announce", _crash)
+            patch.setattr(settling, "announce", _crash_after(whole, settling.announce))
             with contextlib.suppress(CrashError):
-                settling.settle_batch(self.sale_id, 5)
+                settling.settle_turn(self.sale_id, batches=3, batch_max=batch)
 
-    @rule()
-    def crash_before_the_commit(self):
+    @rule(batch=st.integers(1, 5), whole=st.integers(0, 2))
+    def crash_before_the_commit(self, batch, whole):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(settling, "write_outcomes", _crash)
+            patch.setattr(batches, "write_outcomes", _crash_after(whole, batches.write_outcomes))
             with contextlib.suppress(CrashError):
-                settling.settle_batch(self.sale_id, 5)
+                settling.settle_turn(self.sale_id, batches=3, batch_max=batch)
 
     @precondition(lambda self: not self.waiting())
     @rule()
@@ -184,8 +185,17 @@ class Store(RuleBasedStateMachine):
             return (query.filter_by(status=status) if status else query).all()
 
 
-def _crash(*_, **__):
-    raise CrashError
+def _crash_after(whole, step):
+    """The step as it is, so many times; then the process dies in it."""
+    left = [whole]
+
+    def do(*args, **options):
+        if not left[0]:
+            raise CrashError
+        left[0] -= 1
+        return step(*args, **options)
+
+    return do
 
 
 def _try(action, *args, **kwargs):

@@ -1,0 +1,175 @@
+"""One batch of a sale's line: decided and written in one transaction, and what is told of it afterwards.
+
+The sale's row lock is what makes one worker at a time true. Everything may run twice: a ticket at or below
+`settled_through` is only told again.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from models import mailbox
+from models.arrays import array_of
+from models.buyer_months import add_units, with_month
+from models.clock import to_ms
+from models.connections import tell_transaction
+from models.database import database_now, transaction
+from models.decide import Holding, Outcome, Request, decide
+from models.outcomes import Settlement, Waiting, write_outcomes
+from models.purchase import Kind, Purchase, Status
+from models.record import PurchaseRecord
+from models.sale import FlashSale, SaleState
+from models.sale_rules import end_if_sold_out, lock_sale, touch
+from models.settings import settings
+from models.snapshot import SaleSnapshot, terms_of
+from models.totals import add_totals
+
+# How much longer the next worker waits for a sale than the one that has it may stall.
+NEXT_WAITS_MS = 1_000
+
+# Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
+HOLDINGS = text("""
+    SELECT user_id, sum(quantity), min(expires_at) FILTER (WHERE status = 'reserved')
+    FROM purchases
+    WHERE sale_id = :sale_id AND user_id = ANY(CAST(:users AS bigint[])) AND status IN ('confirmed', 'reserved')
+    GROUP BY user_id
+""")
+
+# The tickets that these Idempotency-Keys were settled under.
+FIRST_TICKETS = text("""
+    SELECT purchases.user_id, purchases.idempotency_key, purchases.ticket
+    FROM purchases
+    JOIN unnest(CAST(:users AS bigint[]), CAST(:keys AS text[])) AS asked (user_id, idempotency_key)
+      USING (user_id, idempotency_key)
+    WHERE purchases.sale_id = :sale_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SettledBatch:
+    """One transaction's worth, committed; nobody was told yet."""
+
+    snapshot: SaleSnapshot
+    waiting: Waiting
+    fresh: Waiting
+    settlement: Settlement | None
+    told_again: Sequence[PurchaseRecord]
+    strays: Sequence[Request]
+    batch_max: int
+    # How long the transaction took.
+    seconds: float
+
+    @property
+    def more(self) -> bool:
+        """Whether the line has more than what was read."""
+        return len(self.waiting.requests) == self.batch_max or bool(self.strays)
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """What was decided, in ticket order."""
+        return self.settlement.outcomes if self.settlement else ()
+
+
+def commit_batch(
+    sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Callable[[Waiting], None]
+) -> SettledBatch:
+    """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction.
+
+    `read_before` are those entries, where they were read already. `meanwhile` gets those that are new, once, when all
+    is decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows.
+    """
+    started = time.monotonic()
+    with transaction() as session:
+        _bound(session)
+        sale = lock_sale(session, sale_id)
+        waiting = read_before or Waiting(mailbox.read(sale_id, batch_max))
+        fresh = waiting.behind(sale.settled_through)
+        leftovers = [request for request in waiting.requests if request.ticket <= sale.settled_through]
+        told_again, strays = _sort_leftovers(session, sale_id, leftovers)
+        settlement = _settle_fresh(session, sale, fresh, meanwhile) if fresh.requests else None
+        snapshot = SaleSnapshot.of(sale)
+    seconds = time.monotonic() - started
+    return SettledBatch(snapshot, waiting, fresh, settlement, told_again, strays, batch_max, seconds)
+
+
+def _bound(session: Session) -> None:
+    """Whoever stalls with a sale in hand is put out sooner than others, and who comes next waits for that.
+
+    A worker that is cut off from PostgreSQL looks to it like one that is idle in its transaction.
+    """
+    stall_ms = settings().settle_stall_ms
+    bounds = {"idle_in_transaction_session_timeout": stall_ms, "lock_timeout": stall_ms + NEXT_WAITS_MS}
+    session.execute(text(tell_transaction(bounds)))
+
+
+def _settle_fresh(
+    session: Session, sale: FlashSale, fresh: Waiting, meanwhile: Callable[[Waiting], None]
+) -> Settlement:
+    """Decide the requests and write outcomes, stock and `settled_through`; the sale's row is locked."""
+    now, requests = database_now(session), fresh.requests
+    users = (request.user_id for request in requests)
+    terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, requests), users)
+    decision = decide(terms, holdings, requests, to_ms(now), _first_tickets(session, sale.id, requests))
+    if sale.state == SaleState.SCHEDULED and any(request.admitted_ms >= to_ms(sale.starts_at) for request in requests):
+        # Beat only announces: a request that Redis admitted after the start proves that the sale is open.
+        sale.state = SaleState.LIVE
+    sale.sold = decision.sold
+    sale.reserved = decision.reserved
+    sale.settled_through = requests[-1].ticket
+    touch(sale, now)
+    end_if_sold_out(sale)
+    settlement = Settlement.of(sale, decision.outcomes, now)
+    meanwhile(fresh)
+    write_outcomes(session, settlement, fresh)
+    add_units(session, sale, ((each.request.user_id, each.request.quantity) for each in settlement.let_in()))
+    bought = [each.request for each in decision.outcomes if each.status is Status.CONFIRMED]
+    if bought:
+        columns = (fresh if len(bought) == len(requests) else Waiting(bought)).columns
+        add_totals(session, sale.id, columns["users"], columns["tickets"], columns["quantities"])
+    session.flush()
+    return settlement
+
+
+def _holdings(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> dict[int, Holding]:
+    """What the buyers of this batch already have; asked only where an outcome can rest on it."""
+    if sale.max_per_user is None and all(request.kind is Kind.PURCHASE for request in fresh):
+        return {}
+    users = array_of({request.user_id for request in fresh})
+    rows = session.execute(HOLDINGS, {"sale_id": sale.id, "users": users})
+    return {user: Holding(int(units), to_ms(expires) if expires else None) for user, units, expires in rows}
+
+
+def _first_tickets(session: Session, sale_id: int, fresh: Sequence[Request]) -> dict[tuple[int, str], int]:
+    pairs = [(request.user_id, request.idempotency_key) for request in fresh if request.idempotency_key]
+    if not pairs:
+        return {}
+    users, keys = zip(*pairs, strict=True)
+    rows = session.execute(FIRST_TICKETS, {"sale_id": sale_id, "users": array_of(users), "keys": list(keys)})
+    return {(user, key): ticket for user, key, ticket in rows}
+
+
+def _sort_leftovers(
+    session: Session, sale_id: int, leftovers: Sequence[Request]
+) -> tuple[list[PurchaseRecord], list[Request]]:
+    """Split what lies at or below `settled_through` into outcomes to tell again and strays to line up anew.
+
+    A crash between commit and trim leaves entries whose row has their nonce. An entry whose ticket was settled under
+    another nonce was admitted by a Redis that came back from the past: a different request under a used number.
+    """
+    if not leftovers:
+        return [], []
+    tickets = [request.ticket for request in leftovers]
+    rows = session.scalars(select(Purchase).where(Purchase.sale_id == sale_id, Purchase.ticket.in_(tickets)))
+    settled = {row.ticket: row for row in rows}
+    told: list[PurchaseRecord] = []
+    strays: list[Request] = []
+    for request in leftovers:
+        row = settled.get(request.ticket)
+        if row is not None and row.nonce == request.nonce:
+            told.append(PurchaseRecord.of(row))
+        else:
+            strays.append(request)
+    return told, strays
