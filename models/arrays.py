@@ -1,7 +1,7 @@
 """Arrays as PostgreSQL reads them: one text, to be cast where it is used.
 
 psycopg looks at every element of a list to find its type; for the columns of a thousand rows that took longer than
-deciding them (docs/decisions/0028-settling-beside-postgresql.md).
+deciding them (docs/decisions/0029-beside-postgresql.md).
 """
 
 from collections.abc import Iterable

@@ -6,8 +6,10 @@ sale's. Keeping may run twice, late, or out of order.
 """
 
 import re
+from functools import cache
 from typing import cast
 
+from redis.commands.core import Script
 from sqlalchemy import CheckConstraint, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,6 +38,20 @@ class SaleRefusal(Base):
 def count_in_redis(sale_id: int) -> dict[str, int]:
     """Refusals of a sale by code, as far as Redis remembers. Raises redis errors where it is away."""
     return parse_counts(cast(dict[str, str], redis_client().hgetall(rediskeys.counts(sale_id))))
+
+
+# A count that Redis has forgotten begins with the gate's next refusal, which says when.
+COUNT_MORE = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2]) or 0"
+
+
+@cache
+def _count_more() -> Script:
+    return redis_client().register_script(COUNT_MORE)
+
+
+def count_more(sale_id: int, code: str, times: int) -> None:
+    """Count refusals that were said without asking the gate (web/crowd.py). Raises redis errors."""
+    _count_more()(keys=[rediskeys.counts(sale_id)], args=[code, times])
 
 
 def parse_counts(fields: dict[str, str]) -> dict[str, int]:

@@ -34,6 +34,7 @@ from models.purchase import Kind, Reason
 from models.settings import settings
 from models.tokens import Claims
 from models.velocity import Attempt
+from web.crowd import crowd
 from web.envelope import refusal_body
 from web.fresh import LOOKED, answers, kept_body
 from web.guard import ASKED, action_for, admission_of, checks_of, knock
@@ -140,8 +141,7 @@ def _answer(environ: "WSGIEnvironment") -> Answer | None:
     request_id = _name()
     try:
         began = time.monotonic()
-        checks = checks_of(plain.who, plain.attempt, plain.action)
-        answer = knock(plain.attempt, plain.kind, plain.quantity, checks, idempotency_key=plain.key)
+        answer = _ask(plain)
         if answer.code not in DAILY:
             environ[ASKED] = answer
             return None
@@ -153,6 +153,18 @@ def _answer(environ: "WSGIEnvironment") -> Answer | None:
         # As web/fresh.py does: whoever bought is not shown what was before.
         answers().forget()
     return Answer(status, to_json(said), request_id, headers)
+
+
+def _ask(plain: Plain) -> GateAnswer:
+    """What the gate says, or said a moment ago to a crowd that asked the same."""
+    sale_id, quantity = plain.attempt.sale_id, plain.quantity
+    known = crowd().answer_for(sale_id, quantity) if plain.key is None else None
+    if known is not None:
+        return known
+    checks = checks_of(plain.who, plain.attempt, plain.action)
+    answer = knock(plain.attempt, plain.kind, quantity, checks, idempotency_key=plain.key)
+    crowd().note(quantity, answer)
+    return answer
 
 
 def _kept(environ: "WSGIEnvironment", path: str) -> Answer | None:
