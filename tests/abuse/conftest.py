@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from models.addresses import parse_address
+from models.clock import now
 from models.database import transaction
-from models.fraud import FraudRecord
-from models.settings import settings
+from models.fraud import FraudRecord, NewFraudRecord, Signal, Verdict
 from models.tokens import issue_access_token
+from models.user import User
 from ops.ports import free_port
-from web.app import create_app
-from web.limits import limiter
+from tests.application import application
+from tests.ending import end
 from web.recorder import recorder
 from web.standing import standing_copy
 
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 240
 # Addresses of nobody (RFC 5737); the admin of these tests sits at 127.0.0.1.
 OFFICE = "198.51.100.7"
+CARD = "card 4242"
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -40,25 +42,8 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> 
 
 
 @pytest.fixture
-def change_settings(store, monkeypatch) -> Iterator[Callable[..., None]]:
-    """change_settings(VELOCITY_SALES_FLAG="3"): the settings of this process, until the test ends."""
-
-    def change(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        settings.cache_clear()
-
-    yield change
-    monkeypatch.undo()
-    settings.cache_clear()
-
-
-@pytest.fixture
 def app(store):
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
+    app = application()
     # The stores were emptied under this process's feet.
     assert standing_copy().renew()
     yield app
@@ -173,13 +158,7 @@ class Server:
             connection.close()
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(60)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(5)
+        end(self._process)
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +174,41 @@ def serve(servers, tmp_path_factory) -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.stop()
+
+
+def record_of(user_id=1, sale_id=1, signal=Signal.MANY_ACCOUNTS, action=Verdict.FLAG, **fields):
+    values = {"at": now(), "address": parse_address(OFFICE), "subject": OFFICE, "score": 100, "details": {"count": 20}}
+    return NewFraudRecord(
+        **values | {"user_id": user_id, "sale_id": sale_id, "signal": signal, "action": action} | fields
+    )
+
+
+@pytest.fixture
+def listed(client, admin):
+    """listed("signal=many_sales") -> the answer's JSON"""
+
+    def look(query=""):
+        answer = client.get(f"/api/fraud-records?{query}", headers=admin)
+        assert answer.status_code == 200, answer.json
+        return answer.json
+
+    return look
+
+
+@pytest.fixture
+def overrule(client, admin):
+    def ask(record_id, **body):
+        body = body or {"note": "known to us"}
+        return client.post(f"/api/fraud-records/{record_id}/overrule", headers=admin, json=body)
+
+    return ask
+
+
+def users_without_accounts(count):
+    """Buyers for whom a token is enough: accounts cannot be made while PostgreSQL is away."""
+    return [User(id=1_000 + number, role="customer") for number in range(count)]
+
+
+def rules_in_the_database():
+    with transaction() as session:
+        return session.execute(text("SELECT id, network, action, reason, expires_at FROM ip_rules ORDER BY id")).all()

@@ -1,4 +1,4 @@
-"""Fraud records: listed, filtered, and overruled by an admin."""
+"""Fraud records: written beside the requests, listed, filtered and forgotten."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -8,46 +8,13 @@ import structlog
 from sqlalchemy import event, text
 
 from models import tasks
-from models.addresses import parse_address
 from models.clock import now
 from models.database import engine, transaction
-from models.fraud import FraudRecord, NewFraudRecord, Signal, Verdict, prune_fraud_records, write_records
-from models.user import User
-from tests.abuse.conftest import eventually
+from models.fraud import FraudRecord, Signal, Verdict, prune_fraud_records, write_records
+from tests.abuse.conftest import OFFICE, eventually, record_of, users_without_accounts
 from web.cursors import encode_cursor
 from web.recorder import Recorder
 from worker.chores import prune_abuse
-
-OFFICE = "198.51.100.7"
-CARD = "card 4242"
-
-
-def record_of(user_id=1, sale_id=1, signal=Signal.MANY_ACCOUNTS, action=Verdict.FLAG, **fields):
-    values = {"at": now(), "address": parse_address(OFFICE), "subject": OFFICE, "score": 100, "details": {"count": 20}}
-    return NewFraudRecord(
-        **values | {"user_id": user_id, "sale_id": sale_id, "signal": signal, "action": action} | fields
-    )
-
-
-@pytest.fixture
-def listed(client, admin):
-    """listed("signal=many_sales") -> the answer's JSON"""
-
-    def look(query=""):
-        answer = client.get(f"/api/fraud-records?{query}", headers=admin)
-        assert answer.status_code == 200, answer.json
-        return answer.json
-
-    return look
-
-
-@pytest.fixture
-def overrule(client, admin):
-    def ask(record_id, **body):
-        body = body or {"note": "known to us"}
-        return client.post(f"/api/fraud-records/{record_id}/overrule", headers=admin, json=body)
-
-    return ask
 
 
 def test_a_record_says_who_what_and_how_much(listed):
@@ -152,102 +119,6 @@ def test_records_are_for_admins(client, make_user, auth, route):
     assert client.open(f"/api/fraud-records{path}", method=method, headers=auth(make_user())).status_code == 403
 
 
-class TestOverruling:
-    def test_it_is_noted_who_did_it_when_and_why(self, overrule):
-        write_records([record_of()])
-
-        shown = overrule(1, note=" our own office ").json["data"]
-
-        assert shown["note"] == "our own office"
-        assert shown["overruledBy"]
-        assert shown["overruledAt"].endswith("Z")
-
-    def test_it_is_done_once(self, overrule):
-        write_records([record_of()])
-        overrule(1)
-
-        again = overrule(1, note="me too")
-
-        assert (again.status_code, again.json["code"]) == (409, "ALREADY_OVERRULED")
-
-    @pytest.mark.parametrize("record_id", ["1", "999999999999999999", "nothing"])
-    def test_a_record_that_is_not_there_is_not_found(self, overrule, record_id):
-        answer = overrule(record_id)
-
-        assert (answer.status_code, answer.json["code"]) == (404, "FRAUD_RECORD_NOT_FOUND")
-
-    @pytest.mark.parametrize("note", ["", "  ", "x" * 501, "two\nlines", None, 7])
-    def test_a_reason_is_asked_for(self, overrule, listed, note):
-        write_records([record_of()])
-
-        answer = overrule(1, note=note)
-
-        assert answer.status_code == 400
-        assert [error["field"] for error in answer.json["errors"]] == ["note"]
-        assert listed()["data"][0]["overruledAt"] is None
-
-    def test_an_address_that_is_overruled_passes_with_everybody_behind_it(
-        self, buy, make_sale, records, overrule, change_settings
-    ):
-        change_settings(VELOCITY_ACCOUNTS_FLAG="0", VELOCITY_ACCOUNTS_REFUSE="2")
-        sale = make_sale()
-        assert [buy(sale).status_code for _ in range(3)] == [202, 403, 403]
-
-        overrule(records(2)[0].id)
-
-        assert [buy(sale).status_code for _ in range(3)] == [202, 202, 202]
-        elsewhere = [buy(sale, address="198.51.100.8").status_code for _ in range(2)]
-        assert elsewhere == [202, 403], "another address is still counted"
-
-    def test_an_account_that_is_overruled_passes_that_signal_and_no_other(
-        self, buy, make_sale, records, overrule, change_settings
-    ):
-        change_settings(VELOCITY_SALES_REFUSE="2")
-        (ann,), sales = users_without_accounts(1), [make_sale() for _ in range(4)]
-        assert [buy(sale, ann).status_code for sale in sales[:2]] == [202, 403]
-        overrule(records(1)[0].id)
-
-        assert [buy(sale, ann).status_code for sale in sales] == [202] * 4
-        for _ in range(2):
-            buy(sales[3], group_key=CARD)
-        assert buy(sales[3], ann, group_key=CARD).status_code == 403
-
-    def test_a_card_that_is_overruled_passes_in_every_sale(self, buy, make_sale, records, overrule):
-        sale, other = make_sale(), make_sale()
-        assert [buy(sale, group_key=CARD).status_code for _ in range(3)] == [202, 202, 403]
-
-        overrule(records(1)[0].id)
-
-        assert [buy(sale, group_key=CARD).status_code for _ in range(3)] == [202] * 3
-        assert [buy(other, group_key=CARD).status_code for _ in range(3)] == [202] * 3
-        assert buy(sale, group_key="card 1881").status_code == 202
-
-
-class TestTakingItBack:
-    @pytest.fixture
-    def withdraw(self, client, admin):
-        return lambda record_id: client.delete(f"/api/fraud-records/{record_id}/overrule", headers=admin)
-
-    def test_the_subject_is_counted_again(self, buy, make_sale, records, overrule, withdraw):
-        sale = make_sale()
-        for _ in range(3):
-            buy(sale, group_key=CARD)
-        (record,) = records(1)
-        overrule(record.id)
-        assert buy(sale, group_key=CARD).status_code == 202
-
-        shown = withdraw(record.id).json["data"]
-
-        assert (shown["overruledBy"], shown["overruledAt"], shown["note"]) == (None, None, None)
-        assert buy(sale, group_key=CARD).status_code == 403
-
-    def test_what_was_never_overruled_cannot_be_taken_back(self, withdraw):
-        write_records([record_of()])
-
-        assert withdraw(1).json["code"] == "NOT_OVERRULED"
-        assert withdraw(2).json["code"] == "FRAUD_RECORD_NOT_FOUND"
-
-
 class TestTheRecorder:
     def test_it_waits_for_a_database_that_is_away_and_keeps_no_buyer_waiting(
         self, buy, make_sale, records, store, change_settings
@@ -307,11 +178,6 @@ class TestTheRecorder:
         with transaction() as session:
             assert [record.user_id for record in session.query(FraudRecord)] == [2]
         assert recorder.dropped == 1
-
-
-def users_without_accounts(count):
-    """Buyers for whom a token is enough: accounts cannot be made while PostgreSQL is away."""
-    return [User(id=1_000 + number, role="customer") for number in range(count)]
 
 
 def test_old_records_are_forgotten_but_for_those_that_were_overruled(overrule, listed, change_settings):

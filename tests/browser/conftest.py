@@ -23,13 +23,14 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from models.database import transaction
 from models.passwords import hash_password
-from models.redisclient import redis_client
-from models.tables import metadata
+from models.purchase import Purchase
+from models.sale import FlashSale
 from ops.throwaway_shop import ThrowawayShop, throwaway_shop
+from tests.conftest import empty_stores
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -74,9 +75,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def shop(chromium: str, servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThrowawayShop]:
     """The shop of a module: other modules empty the stores under a shop's feet."""
-    with transaction() as session:
-        session.execute(text(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY"))
-    redis_client().flushall()
+    empty_stores()
     free = {"RATE_LIMIT_EXEMPT": "127.0.0.0/8", "LOG_LEVEL": "WARNING"}
     # A browser, a shop and other tests share the machine: what is slow for a moment is not away.
     free |= {"REDIS_TIMEOUT_SECONDS": "10", "DATABASE_CONNECT_SECONDS": "10"}
@@ -221,3 +220,8 @@ def button(visitor: Visitor, name: str) -> Locator:
 
 def sees(visitor: Visitor, words: str) -> None:
     expect(visitor.page.get_by_text(words, exact=True)).to_be_visible()
+
+
+def purchases_in(sale: FlashSale) -> int:
+    with transaction() as session:
+        return session.scalar(select(func.count()).select_from(Purchase).where(Purchase.sale_id == sale.id))

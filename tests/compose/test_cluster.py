@@ -22,6 +22,7 @@ from models.settings import Settings
 from ops.ports import LOOPBACK, free_port
 from tests.compose.test_compose import COMPOSE, OURS, SECRETS, table
 from tests.conftest import Servers
+from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.cluster.yml")
@@ -186,12 +187,7 @@ def running(command: list[str], environment: dict[str, str], **how: Any) -> Iter
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process)
 
 
 def eventually(condition: Any) -> None:

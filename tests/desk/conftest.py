@@ -8,10 +8,9 @@ import pytest
 from models.accounts import create_account
 from models.tokens import issue_access_token
 from models.user import Role
+from tests.application import application
 from tests.pipeline.conftest import eventually
 from web import cookies
-from web.app import create_app
-from web.limits import limiter
 from web.recorder import recorder
 from web.standing import standing_copy
 
@@ -65,10 +64,7 @@ def hidden_fields(text):
 
 @pytest.fixture
 def app(store) -> Iterator[object]:
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
+    app = application()
     # The stores were emptied under this process's feet.
     assert standing_copy().renew()
     yield app

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from web.app import create_app
 ROOT = Path(__file__).parents[2]
 DOCTOR_SECONDS_MAX = 300
 BACK_SECONDS_MAX = 240
+# The command's exit status.
+WARNED, CRITICAL = 1, 2
 
 Verdict = tuple[int, dict[str, dict[str, str]]]
 
@@ -87,3 +90,13 @@ def in_a_process(words: list[str], environment: dict[str, str]) -> tuple[int, st
 def app_runner(store):
     """What runs `flask` commands in this process."""
     return create_app().test_cli_runner()
+
+
+@contextmanager
+def redis_setting(name: str, value: str) -> Iterator[None]:
+    before = redis_client().config_get(name)[name]
+    redis_client().config_set(name, value)
+    try:
+        yield
+    finally:
+        redis_client().config_set(name, before)

@@ -18,42 +18,35 @@ FILL_STEP_BYTES = 64 * 1024
 class SmallDisk:
     """A directory whose disk can be filled and freed; `is_real` says whether it is a disk of its own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, megabytes: int = DISK_MB) -> None:
         self.place = place
+        self.megabytes = megabytes
         self.is_real = False
 
     def mount(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0 and sys.platform.startswith("linux"):
-            self.is_real = _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0711", "tmpfs", str(self.place))
+            self.is_real = _run(
+                "mount", "-t", "tmpfs", "-o", f"size={self.megabytes}m,mode=0711", "tmpfs", str(self.place)
+            )
         self.place.chmod(0o711)  # PostgreSQL may run as another account
 
     def fill(self) -> None:
         """Take every byte that is left. Only where `is_real`."""
-        try:
-            filler = (self.place / FILLER).open("wb")
-        except OSError as error:
-            raise OSError(error.errno, f"full before it was filled: {self._largest()}") from error
-        with filler:
+        # Without a buffer: what is left in one is written again by its close, which fails too.
+        with (self.place / FILLER).open("wb", buffering=0) as filler:
             while (left := shutil.disk_usage(self.place).free) > 0:
                 try:
                     os.posix_fallocate(filler.fileno(), filler.seek(0, os.SEEK_END), max(FILL_STEP_BYTES, left))
                 except OSError:
                     break
             # The last pages, which a single large request would not get.
+            filler.seek(0, os.SEEK_END)
             try:
                 while True:
                     filler.write(b"\0" * FILL_STEP_BYTES)
-                    filler.flush()
             except OSError:
                 return
-
-    def _largest(self) -> list[tuple[str, int]]:
-        """The largest files that are there, and their bytes."""
-        files = [
-            (str(path.relative_to(self.place)), path.stat().st_size) for path in self.place.rglob("*") if path.is_file()
-        ]
-        return sorted(files, key=lambda file: -file[1])[:10]
 
     def free(self) -> None:
         (self.place / FILLER).unlink(missing_ok=True)

@@ -130,8 +130,8 @@ async def disk_full(site: Site) -> None:
         await asyncio.to_thread(_execute, site, WITHDRAW)
         return
     site.notes.append("a real disk filled")
-    await asyncio.to_thread(site.stack.disk.fill)
     try:
+        await asyncio.to_thread(site.stack.disk.fill)
         await site.hold(2.0, 4.0)
     finally:
         await asyncio.to_thread(site.stack.disk.free)

@@ -9,7 +9,6 @@ from tests.web.conftest import (  # noqa: F401 - fixtures of the same name
     admin,
     app,
     auth,
-    change_settings,
     client,
     customer,
     password_hash,

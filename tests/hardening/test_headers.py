@@ -6,6 +6,7 @@ import pytest
 
 from tests.desk.conftest import HTML
 from web import headers
+from web.app import create_app
 
 SHOP = "https://shop.example"
 PAGES = ["/", "/login", "/signup", "/account", "/admin", "/admin/log", "/no-such-page"]
@@ -131,7 +132,8 @@ def test_a_refusal_is_secured_like_any_other_answer(client, app, monkeypatch):
         assert policies(answer)["frame-ancestors"] == "'none'"
 
 
-def test_without_its_hook_an_answer_has_none_of_them(app):
+def test_without_its_hook_an_answer_has_none_of_them(store):
+    app = create_app()
     app.after_request_funcs[None] = [each for each in app.after_request_funcs[None] if each is not headers._secure]
 
     assert "Content-Security-Policy" not in app.test_client().get("/api/products").headers

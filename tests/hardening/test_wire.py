@@ -19,6 +19,7 @@ from models.settings import settings
 from models.tokens import issue_access_token
 from ops.ports import LOOPBACK, free_port
 from ops.processes import application
+from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS_MAX = 300
@@ -69,12 +70,7 @@ class Server:
             return 0
 
     def stop(self):
-        self._process.terminate()
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(5)
+        end(self._process)
 
 
 def status_of(connection):

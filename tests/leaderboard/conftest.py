@@ -12,17 +12,12 @@ from models.sale import FlashSale
 from models.settle import settle_turn
 from models.tokens import issue_access_token
 from models.user import User
-from web.app import create_app
-from web.limits import limiter
+from tests.application import application
 
 
 @pytest.fixture
 def client(store: Any) -> FlaskClient:
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
-    return app.test_client()
+    return application().test_client()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import websocket
 
 from models.tokens import issue_access_token
 from ops.ports import free_port
+from tests.ending import end
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 240
@@ -52,13 +52,8 @@ class Live:
         pytest.fail(f"live did not start: {self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(60)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(5)
+        if self._process:
+            end(self._process)
 
     def connect(self, path: str = "/ws", token: str | None = None, address: str | None = None) -> "Client":
         """A client; `address` is where a proxy says that it comes from."""

@@ -33,6 +33,7 @@ from models.series_rules import NewSeries, clock, create_series, pause_series
 from models.settle import settle_turn
 from models.tables import metadata
 from models.user import Role, User
+from tests.conftest import empty_stores
 from web.standing import standing_copy
 
 CUSTOMER, ANOTHER, ADMIN, BLOCKED, GONE = 1, 2, 3, 4, 99
@@ -52,9 +53,7 @@ class World:
         return self.state() == self._as_made
 
     def make_anew(self) -> None:
-        with transaction() as session:
-            session.execute(text(f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY"))
-        redis_client().flushall()
+        empty_stores()
         self._let_people_in()
         self._fill_the_shelves()
         self._let_the_customer_buy()

@@ -18,6 +18,7 @@ from models.errors import DomainError
 from models.gate import admit
 from models.purchase import Kind, Purchase
 from models.redisclient import REDIS_AWAY, redis_client
+from tests.ending import end
 from web.wake import waker
 
 ROOT = Path(__file__).parent.parent.parent
@@ -95,11 +96,7 @@ class Processes:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
         for process in self._running.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(5)
+            end(process, seconds_max=15)
 
 
 @pytest.fixture

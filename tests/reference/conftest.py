@@ -26,6 +26,7 @@ from models.settings import Settings
 from ops.ports import free_port
 from ops.processes import MIGRATE, Process, application
 from ops.throwaway import embedded_postgres, embedded_valkey
+from tests.ending import end
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 300
@@ -157,11 +158,7 @@ def _stop(running: list[subprocess.Popen[bytes]]) -> None:
     for each in running:
         each.terminate()
     for each in running:
-        try:
-            each.wait(60)
-        except subprocess.TimeoutExpired:
-            each.kill()
-            each.wait(5)
+        end(each)
 
 
 def _wait_until_ready(ports: tuple[int, ...], logs: Path) -> None:
@@ -255,3 +252,33 @@ def eventually(look: Callable[[], Any], what: str, seconds: float = 90) -> Any:
             return found
         time.sleep(0.05)
     pytest.fail(f"not within {seconds} s: {what}")
+
+
+def sale_body(product_id: str, **fields: Any) -> dict[str, Any]:
+    """A sale as 004 makes one."""
+    return {
+        "title": "Weekend Flash Sale",
+        "description": "Amazing deals for the weekend",
+        "productId": product_id,
+        "flashPrice": 49.99,
+        "totalStock": 50,
+        "startTime": moment(seconds=-1),
+        "endTime": moment(hours=12),
+        "isFeatured": True,
+    } | fields
+
+
+@pytest.fixture
+def create(shop: Shop, admin: Account, make_product: Callable[..., str]) -> Callable[..., Answer]:
+    """create(flashPrice=…, …) -> the answer to making a sale of a new product at 99.99"""
+
+    def make(**fields: Any) -> Answer:
+        product_id = fields.pop("productId") if "productId" in fields else make_product(price=99.99)
+        return shop.call("POST", "/api/flash-sales", sale_body(product_id, **fields), admin.token)
+
+    return make
+
+
+def created(answer: Answer) -> dict[str, Any]:
+    assert answer.status == 201, answer
+    return answer.body["data"]

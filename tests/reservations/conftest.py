@@ -12,25 +12,23 @@ from sqlalchemy import text
 from models.database import transaction
 from models.gate import admit
 from models.purchase import Kind
+from models.sale import FlashSale
 from models.schedule import current_sale_ids
 from models.settings import settings
 from models.settle import settle_turn
 from models.tokens import issue_access_token
 from models.user import User
+from tests.application import application
 from web import synchronous
-from web.app import create_app
-from web.limits import limiter
+
+PRICE = 49.99
 
 
 @pytest.fixture
 def client(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     monkeypatch.setenv("RATE_LIMIT_EXEMPT", "0.0.0.0/0, ::/0")
     settings.cache_clear()
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
-    yield app.test_client()
+    yield application().test_client()
     monkeypatch.undo()
     settings.cache_clear()
 
@@ -109,3 +107,19 @@ def check_refusal(answer: Any, status: int, code: str | None = None) -> Any:
     if code is not None:
         assert answer.json["code"] == code
     return answer.json
+
+
+@pytest.fixture
+def held(
+    make_sale: Callable[..., FlashSale], make_user: Callable[..., User], hold: Callable[..., Any]
+) -> tuple[FlashSale, User]:
+    """(sale, user): the user holds two units of the sale, in two holds."""
+    sale, user = make_sale(total_stock=5), make_user()
+    hold(sale, user)
+    hold(sale, user)
+    return sale, user
+
+
+def checkout_body(sale: FlashSale, quantity: int = 2, total: Any = 2 * PRICE, **more: Any) -> dict[str, Any]:
+    """All that `held` holds, or as it is told."""
+    return {"product_id": sale.product_id, "quantity": quantity, "total_amount": total} | more

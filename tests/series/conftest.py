@@ -10,9 +10,8 @@ import pytest
 from models.series_plan import plan_series
 from models.series_rules import NewSeries, clock, create_series
 from models.tokens import issue_access_token
+from tests.application import application
 from tests.series.helpers import NOON, local, sales_of
-from web.app import create_app
-from web.limits import limiter
 
 
 @pytest.fixture
@@ -51,11 +50,7 @@ def live_run(make_series) -> Callable[..., tuple[int, int]]:
 
 @pytest.fixture
 def app(store):
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
-    return app
+    return application()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from models.settings import settings
 from models.tokens import issue_access_token
 from ops.ports import LOOPBACK, free_port
 from ops.processes import application
+from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 150
@@ -97,13 +98,7 @@ class ServerProcess:
     def end(self) -> None:
         for kept in self._kept:
             kept.connection.close()
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(5)
+        end(self.process, seconds_max=15)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The application over empty stores, its answers checked against its own description."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,36 +8,16 @@ from flask.testing import FlaskClient
 from flask_openapi.openapi import OpenAPI
 
 from models.passwords import hash_password
-from models.settings import settings
 from models.user import User
-from web.app import create_app
+from tests.application import application
 from web.auth import issue_access_token
-from web.limits import limiter
 
 PASSWORD = "customer123"
 
 
 @pytest.fixture
-def change_settings(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """change_settings(ALLOW_ADMIN_SIGNUP="true"): the settings of this process, until the test ends."""
-
-    def change(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        settings.cache_clear()
-
-    yield change
-    monkeypatch.undo()
-    settings.cache_clear()
-
-
-@pytest.fixture
 def app(store: Any) -> OpenAPI:
-    app = create_app()
-    # An answer that is not as the document says it is, is an error.
-    app.validate_response = True
-    limiter._storage_dead = False
-    return app
+    return application()
 
 
 @pytest.fixture

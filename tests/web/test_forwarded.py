@@ -12,6 +12,7 @@ import pytest
 from models.settings import settings
 from ops.ports import LOOPBACK, free_port
 from ops.processes import application
+from tests.ending import end
 from tests.pipeline.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -114,12 +115,7 @@ def serving(name, log, **variables):
         eventually(lambda: answers(port), f"{name} answers", seconds=240)
         yield port
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+        end(process)
 
 
 def get(port, path, **headers):

@@ -1,5 +1,7 @@
 /** The API of this origin: the same routes and rules as for any other client, with the session's cookie. */
 
+import { leavingSignal, untilHere } from "./leaving.js";
+
 const TIMEOUT_SECONDS = 10;
 
 /** The server said no: `status`, the stable `code`, a `message` for people, and `data`. */
@@ -51,6 +53,7 @@ export function renewSession() {
 }
 
 async function send(method, path, { body, headers = {}, timeoutSeconds = TIMEOUT_SECONDS } = {}) {
+  await untilHere();
   const request = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (method !== "GET") {
     request.headers["X-CSRF-Token"] = csrfToken();
@@ -59,7 +62,7 @@ async function send(method, path, { body, headers = {}, timeoutSeconds = TIMEOUT
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(body);
   }
-  request.signal = AbortSignal.timeout(timeoutSeconds * 1000);
+  request.signal = AbortSignal.any([AbortSignal.timeout(timeoutSeconds * 1000), leavingSignal()]);
   const sentAt = performance.now();
   let response;
   let answer;
@@ -67,6 +70,8 @@ async function send(method, path, { body, headers = {}, timeoutSeconds = TIMEOUT
     response = await fetch(path, request);
     answer = await response.json();
   } catch (error) {
+    // Broken off because somebody leaves, it is nobody's trouble until they stay.
+    await untilHere();
     throw new Unreachable(error.message);
   }
   const receivedAt = performance.now();

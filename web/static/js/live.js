@@ -45,9 +45,10 @@ export class Feed {
     window.addEventListener("online", () => this.#again());
     // A page that slept may hold a socket that is long gone.
     document.addEventListener("visibilitychange", () => document.hidden || this.#again());
-    // One that is still on its way is the browser's to end, which says nothing; whoever closes it is told off for it.
-    window.addEventListener("pagehide", () => this.#socket?.readyState === 1 && this.#socket.close());
+    window.addEventListener("pagehide", () => this.#hangUp());
     window.addEventListener("pageshow", (event) => event.persisted && this.#again());
+    window.addEventListener("leaving", () => this.#rest());
+    window.addEventListener("staying", () => this.#again());
     this.#open();
   }
 
@@ -164,6 +165,23 @@ export class Feed {
     clearTimeout(this.#timer);
     // Not all at once: everybody lost it at the same moment.
     this.#timer = setTimeout(() => this.#open(), pause * (0.5 + Math.random()));
+  }
+
+  /** Nothing more until `#again`. */
+  #rest() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#watch);
+    clearTimeout(this.#polling);
+    this.#polling = 0;
+    this.#hangUp();
+    this.#socket = null;
+  }
+
+  /** One that is still on its way is the browser's to end, which says nothing; whoever closes it is told off for it. */
+  #hangUp() {
+    if (this.#socket?.readyState === 1) {
+      this.#socket.close();
+    }
   }
 
   #again() {

@@ -2,6 +2,7 @@
 
 import { renewSession, Unreachable } from "./api.js";
 import { localise } from "./format.js";
+import { leave, stay } from "./leaving.js";
 
 // Renewed well before it runs out, so that nobody waits for it when a sale opens.
 const SHARE_OF_LIFE = 0.7;
@@ -13,7 +14,13 @@ localise(document);
 let sent = new WeakSet();
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.matches("[data-once]") || event.defaultPrevented) {
+  if (event.defaultPrevented) {
+    return;
+  }
+  if (form.matches("[data-leaves]")) {
+    leave();
+  }
+  if (!form.matches("[data-once]")) {
     return;
   }
   if (sent.has(form)) {
@@ -24,6 +31,7 @@ document.addEventListener("submit", (event) => {
 // Back from the next page, the forms are as new.
 window.addEventListener("pageshow", () => {
   sent = new WeakSet();
+  stay();
 });
 
 const { sessionSeconds } = document.body.dataset;
