@@ -62,7 +62,7 @@ check: install-dev ## format, lint, types, import rules, weak spots and known vu
 	@$(VENV) -m ops.audit
 
 test: install-dev ## the suite, on servers of its own; LONG=1 adds the stories that take minutes each
-	$(VENV) -m pytest --numprocesses logical --dist loadfile $(if $(LONG),,-m 'not long')
+	$(VENV) -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m 'not long')
 
 browser: ## install Debian's Chromium, which the tests of the pages use, unless it is there (as root)
 	@command -v chromium >/dev/null || { \
