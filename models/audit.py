@@ -4,9 +4,12 @@ A disagreement is a defect of this software: it raises an alarm, and nothing her
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
+from models.archives import ArchivedBook
 from models.database import snapshot
 from models.movement import STOCK_KINDS
 from models.sale import FlashSale
@@ -44,12 +47,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The recount of one sale at one moment."""
+    """The recount of one sale at one moment, when its row had this revision.
+
+    Of a sale whose history was archived, the row is held against what was counted before.
+    """
 
     sale_id: int
     checks: tuple[Check, ...]
     tickets_by_status: dict[str, int]
     units_by_status: dict[str, int]
+    revision: int
+    history_archived_at: datetime | None
 
     @property
     def agrees(self) -> bool:
@@ -62,21 +70,49 @@ def audit_sale(sale_id: int) -> Audit:
         sale = session.get(FlashSale, sale_id)
         if sale is None:
             raise SaleNotFoundError
-        rows = session.execute(PURCHASES, {"sale_id": sale_id}).all()
-        tickets = {str(status): int(count) for status, count, _ in rows}
-        units = {str(status): int(quantity) for status, _, quantity in rows}
-        moved = {kind: int(total) for kind, total in session.execute(MOVEMENTS, {"sale_id": sale_id})}
-        first, last, count = session.execute(LINE, {"sale_id": sale_id}).one()
-        totals = int(session.execute(TOTALS, {"sale_id": sale_id}).scalar_one())
-        checks = (
-            Check("sold", sale.sold, units.get("confirmed", 0)),
-            Check("buyerTotals", sale.sold, totals),
-            Check("reserved", sale.reserved, units.get("reserved", 0)),
-            Check("totalStock", sale.total_stock, sum(moved.get(kind, 0) for kind in STOCK_KINDS)),
-            Check("settledThrough", sale.settled_through, last),
-            Check("ticketsWithoutGap", count, last - first + 1 if count else 0),
-            Check("holdsCancelled", units.get("cancelled", 0), moved.get("hold_cancelled", 0)),
-            Check("holdsExpired", units.get("expired", 0), moved.get("hold_expired", 0)),
-            Check("refunded", units.get("refunded", 0), moved.get("refund", 0)),
-        )
-    return Audit(sale_id, checks, tickets, units)
+        if sale.history_archived_at is not None:
+            book = session.get_one(ArchivedBook, sale_id)
+            return _held_against(sale, book.counted, book.tickets_by_status, book.units_by_status)
+        return _held_against(sale, *_count(session, sale_id))
+
+
+def _count(session: Session, sale_id: int) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """What each check counts, and tickets and units by status."""
+    rows = session.execute(PURCHASES, {"sale_id": sale_id}).all()
+    tickets = {str(status): int(count) for status, count, _ in rows}
+    units = {str(status): int(quantity) for status, _, quantity in rows}
+    moved = {kind: int(total) for kind, total in session.execute(MOVEMENTS, {"sale_id": sale_id})}
+    first, last, count = session.execute(LINE, {"sale_id": sale_id}).one()
+    counted = {
+        "sold": units.get("confirmed", 0),
+        "buyerTotals": int(session.execute(TOTALS, {"sale_id": sale_id}).scalar_one()),
+        "reserved": units.get("reserved", 0),
+        "totalStock": sum(moved.get(kind, 0) for kind in STOCK_KINDS),
+        "settledThrough": last,
+        "tickets": count,
+        "ticketsWithoutGap": last - first + 1 if count else 0,
+        "holdsCancelled": moved.get("hold_cancelled", 0),
+        "holdsExpired": moved.get("hold_expired", 0),
+        "refunded": moved.get("refund", 0),
+    }
+    return counted, tickets, units
+
+
+def _held_against(sale: FlashSale, counted: dict[str, int], tickets: dict[str, int], units: dict[str, int]) -> Audit:
+    checks = (
+        Check("sold", sale.sold, counted["sold"]),
+        Check("buyerTotals", sale.sold, counted["buyerTotals"]),
+        Check("reserved", sale.reserved, counted["reserved"]),
+        Check("totalStock", sale.total_stock, counted["totalStock"]),
+        Check("settledThrough", sale.settled_through, counted["settledThrough"]),
+        Check("ticketsWithoutGap", counted["tickets"], counted["ticketsWithoutGap"]),
+        Check("holdsCancelled", units.get("cancelled", 0), counted["holdsCancelled"]),
+        Check("holdsExpired", units.get("expired", 0), counted["holdsExpired"]),
+        Check("refunded", units.get("refunded", 0), counted["refunded"]),
+    )
+    return Audit(sale.id, checks, tickets, units, sale.revision, sale.history_archived_at)
+
+
+def counted_by(audit: Audit) -> dict[str, int]:
+    """What its checks counted, as an ArchivedBook keeps it."""
+    return {check.name: check.counted for check in audit.checks} | {"tickets": sum(audit.tickets_by_status.values())}

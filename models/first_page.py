@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import rediskeys
+from models.archives import refuse_archived_sale
 from models.clock import to_ms
 from models.database import transaction
 from models.leaderboard import Row
@@ -33,12 +34,12 @@ FIELD = f"rows:{len(fields(Row))}"
 
 # A sale's first confirmed purchases with the sale's revision: one statement, so one moment.
 READ = text("""
-    SELECT sale.revision, sale.product_id, bought.ticket, bought.user_id, bought.quantity, bought.admitted_at,
-           buyer.name, buyer.email
+    SELECT sale.revision, sale.product_id, sale.history_archived_at,
+           bought.ticket, bought.user_id, bought.quantity, bought.admitted_at, buyer.name, buyer.email
     FROM flash_sales AS sale
     LEFT JOIN LATERAL (
       SELECT ticket, user_id, quantity, admitted_at FROM purchases
-      WHERE purchases.sale_id = sale.id AND status = 'confirmed'
+      WHERE purchases.sale_id = :sale_id AND status = 'confirmed'
       ORDER BY ticket LIMIT :limit
     ) AS bought ON true
     LEFT JOIN users AS buyer ON buyer.id = bought.user_id
@@ -56,7 +57,7 @@ class _Page:
 def first_page(sale_id: int) -> list[Row]:
     """The first FIRST_PAGE rows of `chronological`, and one more if there is one; at most a second old.
 
-    Raises SaleNotFoundError, also for an archived sale.
+    Raises SaleNotFoundError, also for an archived sale, and HistoryArchivedError.
     """
     try:
         kept, now_ms = _ask(sale_id)
@@ -109,6 +110,8 @@ def _read(sale_id: int) -> _Page:
         found = session.execute(READ, {"sale_id": sale_id, "limit": FIRST_PAGE + 1}).all()
     if not found:
         raise SaleNotFoundError
+    if found[0].history_archived_at is not None:
+        refuse_archived_sale(sale_id)
     rows = [
         Row(
             sale_id=sale_id,

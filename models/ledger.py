@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from models.archives import refuse_archived_sale
 from models.database import transaction
 from models.movement import StockMovement
 from models.purchase import Purchase, Status
@@ -21,7 +22,11 @@ class PurchaseFilter:
 def purchases_of_sale(
     sale_id: int, which: PurchaseFilter, limit: int, before_ticket: int | None = None
 ) -> list[PurchaseRecord]:
-    """A sale's settled purchases by ticket, the last first, below `before_ticket` where it is given."""
+    """A sale's settled purchases by ticket, the last first, below `before_ticket` where it is given.
+
+    Raises HistoryArchivedError.
+    """
+    refuse_archived_sale(sale_id)
     query = select(Purchase).where(Purchase.sale_id == sale_id)
     if which.user_id is not None:
         query = query.where(Purchase.user_id == which.user_id)
@@ -34,9 +39,13 @@ def purchases_of_sale(
 
 
 def movements(sale_id: int | None, limit: int, before_id: int | None = None) -> list[StockMovement]:
-    """The newest movements of a sale's stock, or of all, older than `before_id` where it is given."""
+    """The newest movements of a sale's stock, or of all, older than `before_id` where it is given.
+
+    Raises HistoryArchivedError where one sale is asked for; among those of all, what was archived is not there.
+    """
     query = select(StockMovement).order_by(StockMovement.id.desc()).limit(limit)
     if sale_id is not None:
+        refuse_archived_sale(sale_id)
         query = query.where(StockMovement.sale_id == sale_id)
     if before_id is not None:
         query = query.where(StockMovement.id < before_id)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, PrimaryKeyConstraint, text
+from sqlalchemy import CheckConstraint, Identity, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base
@@ -40,10 +40,12 @@ class StockMovement(Base):
         PrimaryKeyConstraint("sale_id", "id"),
         # The newest of all sales.
         Index("ix_stock_movements_id", "id"),
+        # As purchases; and as there, no foreign key.
+        {"postgresql_partition_by": "RANGE (sale_id)"},
     )
 
     id: Mapped[int] = mapped_column(Identity(always=False))
-    sale_id: Mapped[int] = mapped_column(ForeignKey("flash_sales.id"))
+    sale_id: Mapped[int]
     kind: Mapped[str]
     quantity: Mapped[int]
     ticket: Mapped[int | None]

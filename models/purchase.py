@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, text
+from sqlalchemy import CheckConstraint, Index, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, Money
@@ -56,7 +56,8 @@ class Purchase(Base):
     """A request with its outcome; the key is its place in its sale's line.
 
     `user_id` has no foreign key on purpose: one unknown buyer must not be able to fail a batch of a thousand
-    (docs/decisions/0003-the-purchases-table.md).
+    (docs/decisions/0003-the-purchases-table.md). Nor has `sale_id`: a row is written only under its sale's row lock,
+    and no sale is ever deleted (docs/decisions/0029-ranges-of-sales.md).
     """
 
     __tablename__ = "purchases"
@@ -90,9 +91,11 @@ class Purchase(Base):
             "original_ticket",
             postgresql_where=text("original_ticket IS NOT NULL"),
         ),
+        # In parts, each of a range of sales: models/sale_ranges.py.
+        {"postgresql_partition_by": "RANGE (sale_id)"},
     )
 
-    sale_id: Mapped[int] = mapped_column(ForeignKey("flash_sales.id"), primary_key=True)
+    sale_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     ticket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     user_id: Mapped[int]
     kind: Mapped[str]

@@ -8,6 +8,7 @@ from typing import cast
 from sqlalchemy import select, tuple_
 
 from models import mailbox, rediskeys
+from models.archives import refuse_archived_sale
 from models.database import transaction
 from models.errors import NotFoundError
 from models.gate import estimate_seconds
@@ -25,7 +26,7 @@ def find_purchase(sale_id: int, ticket: int, *, viewer_id: int, is_admin: bool =
     """The purchase as it stands, for its buyer or an admin.
 
     PostgreSQL is asked before the mailbox and once more after it, because a ticket can be settled in between. Raises
-    PurchaseNotFoundError, also where it is somebody else's.
+    PurchaseNotFoundError, also where it is somebody else's, and HistoryArchivedError.
     """
 
     def is_theirs(user_id: int) -> bool:
@@ -66,6 +67,7 @@ def _find_moved(sale_id: int, ticket: int, user_id: int) -> PurchaseRecord:
         found = _row(sale_id, now_at) or _waiting(sale_id, now_at)
         if found is not None and found.user_id == user_id:
             return found
+    refuse_archived_sale(sale_id)
     raise PurchaseNotFoundError
 
 
@@ -104,7 +106,7 @@ class PurchaseCursor:
 def purchases_of(
     user_id: int, limit: int, after: PurchaseCursor | None = None, *, sale_id: int | None = None
 ) -> list[PurchaseRecord]:
-    """A buyer's settled purchases, newest first, at most `limit` of them after the cursor."""
+    """A buyer's settled purchases, newest first, at most `limit` of them after the cursor; without archived ones."""
     place = (Purchase.admitted_at, Purchase.sale_id, Purchase.ticket)
     query = select(Purchase).where(Purchase.user_id == user_id).order_by(*(column.desc() for column in place))
     if sale_id is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models.archives import refuse_archived
 from models.product import Product
 from models.redisclient import REDIS_AWAY
 from models.refusals import keep_refusals, refusals_of
@@ -140,8 +141,8 @@ class Report:
 def report_of(sale_id: int) -> Report:
     """Count a sale. It reads every purchase of it, so it is for afterwards, and bounded by `database_statement_ms`.
 
-    Raises SaleNotFoundError, and what PostgreSQL raises when it is away. Redis may be away: then the refusals are
-    those that were kept until then.
+    Raises SaleNotFoundError, HistoryArchivedError, and what PostgreSQL raises when it is away. Redis may be away: then
+    the refusals are those that were kept until then.
     """
     with suppress(*REDIS_AWAY):
         keep_refusals(sale_id)
@@ -153,6 +154,7 @@ def _count(session: Session, sale_id: int, refusals: Mapping[str, int]) -> Repor
     sale = session.get(FlashSale, sale_id)
     if sale is None or sale.archived_at is not None:
         raise SaleNotFoundError
+    refuse_archived(session, sale)
     product = session.get_one(Product, sale.product_id)
     rows = session.execute(TOTALS, {"sale_id": sale_id}).all()
     outcomes = tuple(

@@ -29,13 +29,16 @@ SCAN_KEYS = 1_000
 # Entries read, written or looked up in one step; keeps each far below the bound of a call.
 STEP = 1_000
 # How far every sale's line is settled.
-SETTLED = select(FlashSale.id, FlashSale.settled_through)
+SETTLED = select(FlashSale.id, FlashSale.settled_through).where(FlashSale.history_archived_at.is_(None))
+# The sales that were long over when their purchases were archived: nobody waits for them.
+ARCHIVED = select(FlashSale.id).where(FlashSale.history_archived_at.is_not(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """What became of Redis: requests that wait, of those the ones under a new ticket, requests that had their outcome
-    already, Idempotency-Keys that now point elsewhere or nowhere, and sales that PostgreSQL has never heard of."""
+    already, Idempotency-Keys that now point elsewhere or nowhere, sales that PostgreSQL has never heard of, and those
+    whose history was archived."""
 
     sales: int = 0
     waiting: int = 0
@@ -44,6 +47,7 @@ class Reconciled:
     keys_corrected: int = 0
     keys_forgotten: int = 0
     unknown_sales: int = 0
+    archived_sales: int = 0
 
     def __add__(self, other: "Reconciled") -> "Reconciled":
         mine, theirs = asdict(self), asdict(other)
@@ -65,9 +69,10 @@ def reconcile() -> Reconciled:
     }
     with transaction() as session:
         known = {int(sale_id): int(settled) for sale_id, settled in session.execute(SETTLED)}
+        archived = set(session.scalars(ARCHIVED))
     for sale_id in sorted(in_redis - known.keys()):
         _forget(redis_client().scan_iter(match=f"{{sale:{sale_id}}}:*", count=SCAN_KEYS))
-        done += Reconciled(unknown_sales=1)
+        done += Reconciled(archived_sales=1) if sale_id in archived else Reconciled(unknown_sales=1)
     for sale_id, settled_through in sorted(known.items()):
         if sale_id in in_redis:
             done += _reconcile_sale(sale_id, settled_through)

@@ -123,7 +123,10 @@ class FlashSale(Base):
     settled_through: Mapped[int] = mapped_column(server_default="0")
     revision: Mapped[int] = mapped_column(server_default="1")
 
+    # Out of sight.
     archived_at: Mapped[datetime | None]
+    # Its purchases and movements are no longer here: models/archives.py.
+    history_archived_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 

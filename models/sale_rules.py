@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models.archives import refuse_archived
 from models.errors import NotFoundError
 from models.sale import EndReason, FlashSale, SaleState
 
@@ -17,11 +18,12 @@ class SaleNotFoundError(NotFoundError):
 def lock_sale(session: Session, sale_id: int) -> FlashSale:
     """The sale's row under its lock: what must be held to change its stock. Waits at most `lock_timeout`.
 
-    Raises SaleNotFoundError.
+    Raises SaleNotFoundError, and HistoryArchivedError: what a change would rest on is no longer here.
     """
     sale = session.scalar(select(FlashSale).where(FlashSale.id == sale_id).with_for_update())
     if sale is None:
         raise SaleNotFoundError
+    refuse_archived(session, sale)
     return sale
 
 

@@ -1,5 +1,7 @@
 """Every table in one import, for migrations and for the test that compares them with the models."""
 
+from models import sale_ranges as sale_ranges  # noqa: PLC0414 - the view, functions and triggers beside the tables
+from models.archives import ArchivedBook, HistoryArchive
 from models.database import Base
 from models.fraud import FraudRecord
 from models.ip_rule import IpRule
@@ -16,12 +18,14 @@ from models.totals import BuyerTotal
 from models.user import User
 
 __all__ = [
+    "ArchivedBook",
     "Base",
     "BuyerMonth",
     "BuyerTotal",
     "Category",
     "FlashSale",
     "FraudRecord",
+    "HistoryArchive",
     "IpRule",
     "OperatorEntry",
     "Product",

@@ -12,6 +12,7 @@ PRUNE_ABUSE = "doorbuster.prune_abuse"
 PLAN_SERIES = "doorbuster.plan_series"
 RESET_MONTHS = "doorbuster.reset_months"
 TELL_GENERATIONS = "doorbuster.tell_generations"
+KEEP_RANGES = "doorbuster.keep_ranges"
 
 SETTLEMENTS_QUEUE = "settlements"
 CHORES_QUEUE = "chores"
@@ -26,6 +27,7 @@ EVERY = {
     RESET_MONTHS: timedelta(seconds=10),
     TELL_GENERATIONS: timedelta(seconds=5),
     RECOUNT_AUDITS: timedelta(minutes=1),
+    KEEP_RANGES: timedelta(minutes=1),
     PRUNE_ABUSE: timedelta(hours=1),
 }
 

@@ -1,4 +1,4 @@
-"""Commands for operators: `flask users create-admin`, `flask restored`, `flask doctor`."""
+"""Commands for operators: `flask users create-admin`, `flask restored`, `flask doctor`, `flask history`."""
 
 import sys
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from models.restored import anybody_is_at_work, reconcile
 from models.schedule import current_sale_ids
 from models.user import Role
 from web.cli_doctor import doctor
+from web.cli_history import history
 from web.schemas_accounts import SignUpBody
 
 users = AppGroup("users", help="Accounts.")
@@ -57,3 +58,4 @@ def init_cli(app: Flask) -> None:
     app.cli.add_command(users)
     app.cli.add_command(restored)
     app.cli.add_command(doctor)
+    app.cli.add_command(history)

@@ -39,6 +39,7 @@ STATUS_OF_CODE = {
     "LINE_FULL": 503,
     "ACTIVE_SALE_EXISTS": 400,
     "RESERVATION_EXPIRED": 410,
+    "HISTORY_ARCHIVED": 410,
 }
 
 STATUS_OF_CLASS: dict[type[DomainError], int] = {

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask.wrappers import Response
 
+from models.archives import refuse_archived_sale
 from models.clock import from_ms, to_iso
 from models.errors import InvalidError
 from models.first_page import FIRST_PAGE, first_page
@@ -26,11 +27,14 @@ blueprint = api_blueprint(
 )
 
 NOT_FOUND = refusal("`SALE_NOT_FOUND`")
+ARCHIVED = refusal("`HISTORY_ARCHIVED`, with what the sale came to in `data`")
 BY_ADMISSION = "leaderboard"
 BY_TOTALS = "totals"
 
 
-@blueprint.get("", summary="Who bought, in order of admission", responses={200: LeaderboardPage, 404: NOT_FOUND})
+@blueprint.get(
+    "", summary="Who bought, in order of admission", responses={200: LeaderboardPage, 404: NOT_FOUND, 410: ARCHIVED}
+)
 @login_required
 def in_order_of_admission(path: SalePath, query: LeaderboardQuery) -> Response:
     """The first page may be a second old. Goes on with `cursor` = `meta.nextCursor` until that is null."""
@@ -39,7 +43,8 @@ def in_order_of_admission(path: SalePath, query: LeaderboardQuery) -> Response:
     if query.cursor is None and query.limit <= FIRST_PAGE:
         rows = first_page(path.sale_id)
     else:
-        get_sale(path.sale_id)
+        if get_sale(path.sale_id).history_archived_at is not None:
+            refuse_archived_sale(path.sale_id)
         rows = chronological(path.sale_id, query.limit + 1, after_ticket)
     page = rows[: query.limit]
     more = None

@@ -44,6 +44,7 @@ blueprint = api_blueprint(
     about="Requests for units, and their outcomes",
 )
 
+ARCHIVED = refusal("`HISTORY_ARCHIVED`, with what the sale came to in `data`")
 REFUSED = refusal("`NOT_STARTED` (with `data.startsAt`), `ENDED`, `PAUSED`, `SOLD_OUT`, `INSUFFICIENT_STOCK`")
 SUSPECT = refusal("`VELOCITY_REFUSED`: too much is behind this request")
 TOO_MANY = refusal("`LIMIT_EXCEEDED`, `IDEMPOTENCY_KEY_REUSED`")
@@ -87,7 +88,7 @@ def buy(path: SalePath, body: PurchaseBody) -> Response:
 @blueprint.get(
     "/flash-sales/<id:sale_id>/purchases/<id:ticket>",
     summary="A purchase by its sale and ticket",
-    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
+    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`"), 410: ARCHIVED},
 )
 @reads(PREFER)
 @login_required
@@ -98,7 +99,7 @@ def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
 @blueprint.get(
     "/purchases/<purchase_id>",
     summary="A purchase, waiting up to ?wait seconds for its outcome",
-    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`")},
+    responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`"), 410: ARCHIVED},
 )
 @reads(PREFER)
 @login_required

@@ -118,6 +118,7 @@ def cancel(path: PurchasePath) -> Response:
         200: Envelope[PurchaseView],
         404: NO_PURCHASE,
         409: refusal("`NOT_CONFIRMED`"),
+        410: refusal("`HISTORY_ARCHIVED`"),
         422: KEY_REUSED,
     },
 )

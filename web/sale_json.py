@@ -79,5 +79,6 @@ def audit_json(audit: Audit) -> dict[str, Any]:
         ],
         "ticketsByStatus": audit.tickets_by_status,
         "unitsByStatus": audit.units_by_status,
+        "historyArchivedAt": to_iso(audit.history_archived_at) if audit.history_archived_at else None,
         "serverTime": to_iso(now()),
     }

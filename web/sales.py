@@ -23,7 +23,8 @@ blueprint = api_blueprint(
 )
 
 ONE: Any = {200: Envelope[SaleView], 404: refusal("`SALE_NOT_FOUND`")}
-CHANGED: Any = {**ONE, 409: refusal("`ENDED`, `SALE_STARTED`, `SALE_CANCELLED`")}
+HIDDEN: Any = {**ONE, 410: refusal("`HISTORY_ARCHIVED`")}
+CHANGED: Any = {**HIDDEN, 409: refusal("`ENDED`, `SALE_STARTED`, `SALE_CANCELLED`")}
 # Names of the API's fields as the rules know them.
 INNER = {"start_time": "starts_at", "end_time": "ends_at", "is_active": "active", "is_featured": "featured"}
 
@@ -100,7 +101,7 @@ def patch(path: SalePath, body: SalePatchBody) -> Response:
     return _sale(path.sale_id, "Flash sale updated successfully")
 
 
-@blueprint.delete("/<id:sale_id>", summary="Take a sale out of sight", responses=ONE)
+@blueprint.delete("/<id:sale_id>", summary="Take a sale out of sight", responses=HIDDEN)
 @admin_required
 def delete(path: SalePath) -> Response:
     """It ends at once; its purchases are history and are never erased."""

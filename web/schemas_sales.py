@@ -139,4 +139,5 @@ class AuditView(View):
     checks: list[CheckView]
     tickets_by_status: dict[str, int]
     units_by_status: dict[str, int]
+    history_archived_at: str | None
     server_time: str

@@ -11,6 +11,7 @@ from models.holds import expire_due_holds
 from models.ip_rule import prune_ip_rules
 from models.redisclient import redis_client
 from models.refusals import keep_refusals
+from models.sale_ranges import keep_ranges
 from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
 from models.series_plan import plan_series
 from models.series_resets import reset_months
@@ -93,6 +94,12 @@ def recount_audits() -> int:
             wrong = [check.name for check in audit.checks if not check.agrees]
             log.error("audit.disagrees", sale=sale_id, checks=wrong)
     return disagreements
+
+
+@app.task(name=tasks.KEEP_RANGES)
+def keep_ranges_ready() -> int:
+    """Begin a range of sales with the month, and make the next ones before they are needed."""
+    return _told("ranges.made", keep_ranges())
 
 
 @app.task(name=tasks.PRUNE_ABUSE)

@@ -26,6 +26,7 @@ from models.settings import settings
 from models.settle import settle_turn
 from tests.cluster.pointed import pointed_at
 from tests.cluster.replicas import eventually
+from tests.models.test_migrations import catalogue
 
 ALEMBIC = Config(toml_file=str(Path(__file__).parents[2] / "pyproject.toml"))
 REVISIONS = [script.revision for script in reversed(list(ScriptDirectory.from_config(ALEMBIC).walk_revisions()))]
@@ -63,10 +64,14 @@ SETTLE = """
     UPDATE flash_sales SET settled_through = sale.ticket, sold = sold + 1, total_stock = total_stock + 1
     FROM sale WHERE id = 1
 """
-READ = "SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+# What is read or locked of a table's part is read or locked of the table.
+READ = """
+    SELECT coalesce(inhparent, relid)::regclass::text, sum(seq_tup_read + coalesce(idx_tup_fetch, 0))
+    FROM pg_stat_xact_user_tables LEFT JOIN pg_inherits ON inhrelid = relid GROUP BY 1
+"""
 THERE = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s)"
 LOCKED = """
-    SELECT relation::regclass::text FROM pg_locks
+    SELECT coalesce(inhparent, relation)::regclass::text FROM pg_locks LEFT JOIN pg_inherits ON inhrelid = relation
     WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode = ANY(%s)
 """
 
@@ -205,7 +210,7 @@ def test_a_migration_that_must_wait_for_a_lock_lets_others_by_and_tries_again(em
     assert worker.failures == []
 
 
-def test_the_shop_settles_while_the_keys_of_its_movements_change(store, empty):
+def test_the_shop_settles_while_its_tables_are_put_into_ranges(store, empty):
     """The real worker's code, which knows both: there and back again, and every book agrees."""
     command.upgrade(ALEMBIC, "head")
     run_sql(FILL.replace(f"{ROWS}", "5"))
@@ -239,8 +244,8 @@ def test_the_shop_settles_while_the_keys_of_its_movements_change(store, empty):
     worker.start()
     try:
         eventually(lambda: settled > 0 or bool(failures), "the shop settles")
-        for revision in ("0007", "0008", "0007", "0008"):
-            (command.downgrade if revision == "0007" else command.upgrade)(ALEMBIC, revision)
+        for revision in ("0009", "0010", "0009", "0010"):
+            (command.downgrade if revision == "0009" else command.upgrade)(ALEMBIC, revision)
             so_far = settled
             eventually(lambda so_far=so_far: settled > so_far or bool(failures), "the shop settles")
     finally:
@@ -250,6 +255,61 @@ def test_the_shop_settles_while_the_keys_of_its_movements_change(store, empty):
     assert audit_sale(1).agrees
 
 
+def test_the_keys_of_movements_go_back_while_a_worker_settles(empty):
+    command.upgrade(ALEMBIC, "0008")
+    run_sql(FILL)
+    with Worker() as worker, watching() as watch:
+        for move, revision in ((command.downgrade, "0007"), (command.upgrade, "0008")):
+            worker.goes_on()
+            move(ALEMBIC, revision)
+            assert watch.held_up == [], revision
+        worker.goes_on()
+    assert worker.failures == []
+
+
+# A sale of a later range, with a purchase and a movement.
+LATER = """
+    SELECT setval('flash_sales_id_seq', 55555);
+    INSERT INTO flash_sales (title, product_id, currency, total_stock, starts_at, hold_seconds, state, end_reason)
+    VALUES ('Later', 1, 'USD', 1, now(), 600, 'ended', 'time-ended');
+    INSERT INTO purchases (sale_id, ticket, user_id, kind, quantity, status, currency, nonce, admitted_at, settled_at,
+                           revision)
+    VALUES (55556, 1, 1, 'purchase', 1, 'confirmed', 'USD', '1', now(), now(), 1);
+    INSERT INTO stock_movements (sale_id, kind, quantity, reason) VALUES (55556, 'initial', 1, 'made')
+"""
+IN_BOTH = (
+    "SELECT (SELECT array_agg(p ORDER BY p) FROM purchases p), (SELECT array_agg(m ORDER BY m) FROM stock_movements m)"
+)
+
+
+def test_ranges_become_one_table_again_with_every_row(empty):
+    command.upgrade(ALEMBIC, "0009")
+    run_sql(FILL)
+    with database.engine().connect() as connection:
+        before = catalogue(connection)
+    command.upgrade(ALEMBIC, "0010")
+    run_sql(LATER)
+    with database.engine().connect() as connection:
+        rows = connection.execute(text(IN_BOTH)).one()
+
+    run_sql("INSERT INTO history_archives VALUES (0, 20000, now(), 1, 1, 1, NULL)")
+    with pytest.raises(RuntimeError, match="bring it back first"):
+        command.downgrade(ALEMBIC, "0009")
+    run_sql("DELETE FROM history_archives")
+    command.downgrade(ALEMBIC, "0009")
+
+    with database.engine().connect() as connection:
+        assert connection.execute(text(IN_BOTH)).one() == rows
+        after = catalogue(connection)
+        newest = connection.execute(
+            text("SELECT max(id), nextval('stock_movements_id_seq') FROM stock_movements")
+        ).one()
+    assert newest == (ROWS + 1, ROWS + 2)
+    unproven = {(table, name, rule.removesuffix(" NOT VALID")) for table, name, rule in after.pop("constraints")}
+    assert unproven == before.pop("constraints")
+    assert after == before
+
+
 @pytest.mark.parametrize(
     "hasty",
     [
@@ -257,8 +317,10 @@ def test_the_shop_settles_while_the_keys_of_its_movements_change(store, empty):
         "ALTER TABLE purchases ADD CONSTRAINT hasty CHECK (quantity < 1000)",
         "ALTER TABLE stock_movements ADD COLUMN hasty double precision DEFAULT random()",
         "ALTER TABLE purchases ALTER COLUMN reason TYPE varchar(100)",
+        """ALTER TABLE purchases DETACH PARTITION purchases_r0;
+           ALTER TABLE purchases ATTACH PARTITION purchases_r0 FOR VALUES FROM (MINVALUE) TO (10000)""",
     ],
-    ids=["index", "check", "column", "type"],
+    ids=["index", "check", "column", "type", "range"],
 )
 def test_a_migration_that_would_hold_buyers_up_is_found(empty, hasty):
     """The control."""

@@ -15,18 +15,29 @@ from models.tables import metadata
 ROOT = Path(__file__).parent.parent.parent
 
 # Everything that a row, an index or a constraint can promise, in PostgreSQL's own words.
+# A part of a table promises what the whole does; which parts there are is a matter of time.
 CATALOGUE = {
     "columns": """
         SELECT table_name, column_name, data_type, is_nullable, column_default, is_generated, generation_expression,
                numeric_precision, numeric_scale, is_identity
-        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'""",
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+          AND table_name NOT IN (SELECT relname FROM pg_class WHERE relispartition)""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
         FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'""",
+        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
+          AND conrelid NOT IN (SELECT inhrelid FROM pg_inherits)""",
     "indexes": """
         SELECT tablename, indexname, indexdef FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename <> 'alembic_version'""",
+        WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+          AND tablename NOT IN (SELECT relname FROM pg_class WHERE relispartition)""",
+    "tables": """
+        SELECT relname, relkind, pg_get_partkeydef(oid) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+          AND oid NOT IN (SELECT inhrelid FROM pg_inherits)""",
+    "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
+    "functions": "SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "triggers": "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
 }
 
 
