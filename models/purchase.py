@@ -57,7 +57,7 @@ class Purchase(Base):
 
     `user_id` has no foreign key on purpose: one unknown buyer must not be able to fail a batch of a thousand
     (docs/decisions/0003-the-purchases-table.md). Nor has `sale_id`: a row is written only under its sale's row lock,
-    and no sale is ever deleted (docs/decisions/0029-ranges-of-sales.md).
+    and no sale is ever deleted (docs/decisions/0028-ranges-of-sales.md).
     """
 
     __tablename__ = "purchases"

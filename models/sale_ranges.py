@@ -3,7 +3,7 @@
 A range holds the ids of RANGE_SALES sales. When a month begins (UTC) the next sale's id moves up to where the next
 range starts, so that a range holds the sales that were made in one month, and a busy month has several. The range of a
 sale is there before the sale is: should no chore have made it, a trigger does, in the transaction that makes the sale
-(docs/decisions/0029-ranges-of-sales.md).
+(docs/decisions/0028-ranges-of-sales.md).
 """
 
 from datetime import UTC, datetime
