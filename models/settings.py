@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     flower_port: int = Field(default=5555, ge=1, le=65535)
     web_workers: int = Field(default=2, ge=1, le=64)
     web_threads: int = Field(default=16, ge=2, le=256, description="request threads of one web process")
-    live_workers: int = Field(default=1, ge=1, le=64)
+    live_workers: int = Field(default=2, ge=1, le=64)
     settle_workers: int = Field(default=1, ge=1, le=64)
     live_url: str = Field(default="", description="public ws(s):// address of /ws")
     flower_url: str = Field(default="", description="where operators find Flower; from FLOWER_PORT if empty")
