@@ -4,6 +4,7 @@ What is kept was read from PostgreSQL at most a second ago by Redis's own clock,
 kept until a second after the moment before it was read. A newer page is never replaced by an older one.
 """
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -77,17 +78,18 @@ def first_page(sale_id: int) -> list[Row]:
     return page.rows
 
 
-def refresh_first_page(sale_id: int, lowest_ticket: int) -> None:
-    """Bring the kept page up to date after the commit that changed purchases from `lowest_ticket` on.
+def refresh_first_page(sale_id: int, lowest_ticket: int, revision: int) -> None:
+    """Bring the kept page up to date after the commit, with this revision, that changed purchases from a ticket on.
 
-    Never raises for a server that is away: the change stands, and what is kept is gone within a second.
+    Where nothing is kept, nobody looks, and whoever does reads what is so now. Never raises for a server that is away:
+    the change stands, and what is kept is gone within a second.
     """
     try:
-        _, now_ms = _ask(sale_id)
-        page = _read(sale_id)
-        is_full = len(page.rows) > FIRST_PAGE
-        if not is_full or lowest_ticket <= page.rows[-1].ticket:
-            _keep(sale_id, page, now_ms)
+        is_old, *time = _changed()(
+            keys=[rediskeys.leaderboard(sale_id)], args=[revision, FIELD, lowest_ticket, KEPT_MS]
+        )
+        if is_old:
+            _keep(sale_id, _read(sale_id), _to_ms(time))
     except SaleNotFoundError:
         return
     except (RedisError, SQLAlchemyError) as error:
@@ -96,8 +98,14 @@ def refresh_first_page(sale_id: int, lowest_ticket: int) -> None:
 
 def _ask(sale_id: int) -> tuple[str | None, int]:
     """What is kept, and the time in milliseconds by the clock of whoever keeps it, in one round trip."""
-    kept, (seconds, microseconds) = _read_kept()(keys=[rediskeys.leaderboard(sale_id)], args=[FIELD])
-    return cast(str | None, kept), int(seconds) * 1000 + int(microseconds) // 1000
+    kept, time = _read_kept()(keys=[rediskeys.leaderboard(sale_id)], args=[FIELD])
+    return cast(str | None, kept), _to_ms(time)
+
+
+def _to_ms(time: Sequence[str]) -> int:
+    """Redis's TIME, which is seconds and microseconds, in milliseconds."""
+    seconds, microseconds = time
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 @cache
@@ -131,9 +139,20 @@ def _read(sale_id: int) -> _Page:
 
 def _keep(sale_id: int, page: _Page, read_after_ms: int) -> None:
     rows = orjson.dumps([astuple(row) for row in page.rows])
-    _script()(keys=[rediskeys.leaderboard(sale_id)], args=[page.revision, FIELD, rows, read_after_ms + KEPT_MS])
+    ends = page.rows[-1].ticket if len(page.rows) > FIRST_PAGE else ""
+    args = [page.revision, FIELD, rows, read_after_ms + KEPT_MS, ends]
+    _script()(keys=[rediskeys.leaderboard(sale_id)], args=args)
 
 
 @cache
 def _script() -> Script:
-    return redis_client().register_script(Path(__file__).with_name("first_page.lua").read_text())
+    return _load("first_page.lua")
+
+
+@cache
+def _changed() -> Script:
+    return _load("first_page_changed.lua")
+
+
+def _load(name: str) -> Script:
+    return redis_client().register_script(Path(__file__).with_name(name).read_text())

@@ -81,7 +81,7 @@ def checkout(
             claim.keep(session, sale_id, [hold.ticket for hold in holds])
 
     records = _end_holds(sale_id, tickets, user_id, confirm)
-    refresh_first_page(sale_id, records[0].ticket)
+    refresh_first_page(sale_id, records[0].ticket, records[0].revision)
     return records
 
 
@@ -152,7 +152,7 @@ def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str, claim: Clai
         if claim is not None:
             claim.keep(session, sale_id, [ticket])
     tell(snapshot, records)
-    refresh_first_page(sale_id, ticket)
+    refresh_first_page(sale_id, ticket, snapshot.revision)
     return records[0]
 
 

@@ -12,7 +12,7 @@ shard and one script may touch them together.
 | `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
 | `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last ones, 2 days longer than its sale |
-| `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read |
+| `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read, or changed unread |
 | `{sale:7}:counts` | hash: refusals by code, and `since` | gate, in memory alone | desk, chores | as its view |
 | `{sale:7}:news` | channel | announce | web, live | not kept |
 | `{user:7}:revoked:<jti>` | string: `1`, or `used:<ms>:<nonce>` | web | web, live | until the token is over anyway |

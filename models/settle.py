@@ -137,4 +137,4 @@ def _tell(batch: SettledBatch) -> None:
             )
     confirmed = next((record.ticket for record in records if record.status == Status.CONFIRMED), None)
     if confirmed is not None:
-        refresh_first_page(sale_id, confirmed)
+        refresh_first_page(sale_id, confirmed, batch.snapshot.revision)

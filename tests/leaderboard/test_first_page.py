@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from models import first_page as first_pages
 from models import holds, rediskeys
 from models.database import transaction
 from models.first_page import FIELD, FIRST_PAGE, KEPT_MS, _keep, _read, first_page, refresh_first_page
@@ -19,9 +20,9 @@ def tickets(rows):
     return [row.ticket for row in rows]
 
 
-def mark(sale):
-    """Keep a page that cannot be mistaken for a real one."""
-    redis_client().hset(rediskeys.leaderboard(sale.id), mapping={"revision": 0, FIELD: MARK})
+def mark(sale, ends=""):
+    """Keep a page that cannot be mistaken for a real one; `ends` is its last ticket, if it is full."""
+    redis_client().hset(rediskeys.leaderboard(sale.id), mapping={"revision": 0, FIELD: MARK, "ends": ends})
 
 
 def is_marked(sale):
@@ -76,12 +77,32 @@ def test_purchases_far_down_the_line_leave_the_kept_page_alone(make_sale, make_u
     sale = make_sale()
     ann = make_user()
     buy(sale, *[(ann, 1)] * (FIRST_PAGE + 1))
-    mark(sale)
+    assert len(first_page(sale.id)) == FIRST_PAGE + 1
+    ends = redis_client().hget(rediskeys.leaderboard(sale.id), "ends")
+    assert int(ends) == FIRST_PAGE + 1
+    mark(sale, ends)
 
     [last] = buy(sale, (ann, 1))
     holds.refund(sale.id, last, actor_id=ann.id, reason="unwanted")
-
     assert is_marked(sale)
+
+    holds.refund(sale.id, FIRST_PAGE + 1, actor_id=ann.id, reason="unwanted")
+    assert not is_marked(sale)
+    assert tickets(first_page(sale.id)) == list(range(1, FIRST_PAGE + 1))
+
+
+def test_where_nobody_looks_nothing_is_read(make_sale, make_user, buy, monkeypatch):
+    sale = make_sale()
+    read = []
+    monkeypatch.setattr(first_pages, "_read", lambda sale_id: read.append(sale_id) or _read(sale_id))
+
+    buy(sale, (make_user(), 1))
+    assert read == []
+
+    first_page(sale.id)
+    bought = buy(sale, (make_user(), 1))
+    assert read == [sale.id, sale.id]
+    assert tickets(first_page(sale.id))[-1:] == bought
 
 
 def test_refused_requests_leave_the_kept_page_alone(make_sale, make_user, buy):
@@ -124,7 +145,7 @@ def test_a_sale_that_is_unknown_or_archived_has_no_first_page(make_sale):
 
     with pytest.raises(SaleNotFoundError):
         first_page(sale.id)
-    refresh_first_page(sale.id, 1)
+    refresh_first_page(sale.id, 1, 1)
 
 
 def test_without_redis_the_page_comes_straight_from_postgresql(store, make_sale, make_user, buy, look):
@@ -134,7 +155,7 @@ def test_without_redis_the_page_comes_straight_from_postgresql(store, make_sale,
     store.valkey.kill()
     try:
         shown = look(ann, f"/api/flash-sales/{sale.id}/leaderboard")
-        refresh_first_page(sale.id, 1)
+        refresh_first_page(sale.id, 1, 1)
     finally:
         store.valkey.start()
         redis_client().connection_pool.disconnect()
