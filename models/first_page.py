@@ -139,9 +139,8 @@ def _read(sale_id: int) -> _Page:
 
 def _keep(sale_id: int, page: _Page, read_after_ms: int) -> None:
     rows = orjson.dumps([astuple(row) for row in page.rows])
-    ends = page.rows[-1].ticket if len(page.rows) > FIRST_PAGE else ""
-    args = [page.revision, FIELD, rows, read_after_ms + KEPT_MS, ends]
-    _script()(keys=[rediskeys.leaderboard(sale_id)], args=args)
+    ends: int | str = page.rows[-1].ticket if len(page.rows) > FIRST_PAGE else ""
+    _script()(keys=[rediskeys.leaderboard(sale_id)], args=[page.revision, FIELD, rows, read_after_ms + KEPT_MS, ends])
 
 
 @cache
