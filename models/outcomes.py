@@ -40,7 +40,7 @@ INSERT = f"""
                 %(duplicates)s::bigint[], %(originals)s::bigint[], %(admitted)s::bigint[], %(expiries)s::bigint[])
       AS outcomes (ticket, user_id, kind, quantity, status, reason, nonce, key, duplicate_of, original_ticket,
                    admitted_ms, expires_ms)
-"""  # noqa: S608 - all of it is written here
+"""  # noqa: S608 # nosec B608 # all of it is written here
 
 
 class Waiting:
