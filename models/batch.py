@@ -27,8 +27,11 @@ from models.settings import settings
 from models.snapshot import SaleSnapshot, terms_of
 from models.totals import add_totals
 
-# How much longer the next worker waits for a sale than the one that has it may stall.
+# How much longer a worker waits for a sale's row than anybody who has it may stall.
 NEXT_WAITS_MS = 1_000
+
+# Not the sale's row, for which checkouts and operators wait as well: only whoever settles has to know of the others.
+SETTLING = "pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
 
 # Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
 HOLDINGS = text("""
@@ -46,6 +49,10 @@ FIRST_TICKETS = text("""
       USING (user_id, idempotency_key)
     WHERE purchases.sale_id = :sale_id
 """)
+
+
+class BusyError(Exception):
+    """Another worker settles this sale at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,12 @@ def commit_batch(
     """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction.
 
     `read_before` are those entries, where they were read already. `meanwhile` gets those that are new, once, when all
-    is decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows.
+    is decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows. Raises BusyError,
+    and what PostgreSQL and Redis raise where they are away.
     """
     started = time.monotonic()
     with transaction() as session:
-        _bound(session)
+        _take_over(session, sale_id)
         sale = lock_sale(session, sale_id)
         waiting = read_before or Waiting(mailbox.read(sale_id, batch_max))
         fresh = waiting.behind(sale.settled_through)
@@ -95,14 +103,17 @@ def commit_batch(
     return SettledBatch(snapshot, waiting, fresh, settlement, told_again, strays, batch_max, seconds)
 
 
-def _bound(session: Session) -> None:
-    """Whoever stalls with a sale in hand is put out sooner than others, and who comes next waits for that.
+def _take_over(session: Session, sale_id: int) -> None:
+    """Be the one who settles this sale, for one transaction. Raises BusyError where somebody else is.
 
-    A worker that is cut off from PostgreSQL looks to it like one that is idle in its transaction.
+    Whoever stalls with a sale in hand is put out sooner than others: a worker that is cut off from PostgreSQL looks to
+    it like one that is idle in its transaction.
     """
     stall_ms = settings().settle_stall_ms
     bounds = {"idle_in_transaction_session_timeout": stall_ms, "lock_timeout": stall_ms + NEXT_WAITS_MS}
-    session.execute(text(tell_transaction(bounds)))
+    ours = text(f"{tell_transaction(bounds)}, {SETTLING}")
+    if not session.execute(ours, {"name": f"settling {sale_id}"}).one()[-1]:
+        raise BusyError
 
 
 def _settle_fresh(

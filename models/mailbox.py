@@ -47,6 +47,16 @@ def mark_awake(sale_id: int) -> bool:
     return False
 
 
+def ask_for_another_turn(sale_id: int) -> None:
+    """Have whoever settles this sale at this moment look into its line once more."""
+    redis_client().set(rediskeys.asked(sale_id), "1", px=rediskeys.AWAKE_MS)
+
+
+def was_asked_for_another_turn(sale_id: int) -> bool:
+    """Whether another worker came while this one had the sale; asked behind a turn's last commit, and forgotten."""
+    return bool(redis_client().delete(rediskeys.asked(sale_id)))
+
+
 def read(sale_id: int, count: int, *, behind: int = NO_TICKET) -> list[Request]:
     """The oldest `count` entries in ticket order, leftovers of an unfinished settle included; or those behind one."""
     first = f"(0-{behind}" if behind else "-"

@@ -9,6 +9,7 @@ shard and one script may touch them together.
 | `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, web | an entry until its ticket is settled |
 | `{sale:7}:mailbox:draft` | stream | restored | restored | while a restore writes a line anew |
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
+| `{sale:7}:asked` | string | settle | settle | `AWAKE_MS`, or until the one who settles looks again |
 | `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
 | `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last ones, 2 days longer than its sale |
@@ -64,6 +65,10 @@ def mailbox_draft(sale_id: int) -> str:
 
 def awake(sale_id: int) -> str:
     return f"{{sale:{sale_id}}}:awake"
+
+
+def asked(sale_id: int) -> str:
+    return f"{{sale:{sale_id}}}:asked"
 
 
 def idempotency(sale_id: int, user_id: int, key: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from models import mailbox, metrics
 from models.announce import announce
-from models.batch import SettledBatch, commit_batch
+from models.batch import BusyError, SettledBatch, commit_batch
 from models.first_page import refresh_first_page
 from models.once import once
 from models.outcomes import Waiting
@@ -42,20 +42,25 @@ class SettleReport:
 def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | None = None) -> SettleReport:
     """Settle up to so many batches of up to so many requests each, by default as many as the settings say.
 
-    `more` says whether the line has more. Raises what PostgreSQL or Redis raise when they are away: the batch in hand
-    is then rolled back whole, or committed and told later.
+    `more` says whether the line has more. Where another worker has the sale, it looks into the line once more instead.
+    Raises what PostgreSQL or Redis raise when they are away: the batch in hand is then rolled back whole, or committed
+    and told later.
     """
     known = settings()
     started = time.monotonic()
     mailbox.clear_awake(sale_id)
     statuses: dict[Status, int] = dict.fromkeys(Status, 0)
     size = batch_max or known.settle_batch_max
+    batch: SettledBatch | None = None
     untold: SettledBatch | None = None
     ahead: Waiting | None = None
     for left in reversed(range(batches or known.settle_batches_per_turn)):
         beside = _Beside(sale_id, untold, reads_on=size if left else 0)
         try:
-            batch = commit_batch(sale_id, size, ahead, beside.start)
+            batch = _commit(sale_id, size, ahead, beside)
+        except BusyError:
+            beside.finish()
+            break
         except BaseException:
             with suppress(Exception):
                 beside.finish()
@@ -75,11 +80,21 @@ def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | No
         confirmed=statuses[Status.CONFIRMED],
         reserved=statuses[Status.RESERVED],
         rejected=statuses[Status.REJECTED],
-        remaining=batch.snapshot.remaining,
+        remaining=batch.snapshot.remaining if batch else 0,
         milliseconds=round((time.monotonic() - started) * 1000),
-        more=batch.more,
-        dedicated=batch.snapshot.dedicated,
+        more=batch is not None and (batch.more or mailbox.was_asked_for_another_turn(sale_id)),
+        dedicated=batch is not None and batch.snapshot.dedicated,
     )
+
+
+def _commit(sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -> SettledBatch:
+    """One batch, committed. Raises BusyError where another worker has the sale, and will look once more."""
+    try:
+        return commit_batch(sale_id, size, ahead, beside.start)
+    except BusyError:
+        # Who has it finds this behind its commit; where that was a moment ago, the sale is free now.
+        mailbox.ask_for_another_turn(sale_id)
+        return commit_batch(sale_id, size, ahead, beside.start)
 
 
 class _Beside:
