@@ -82,11 +82,12 @@ local function is_as_it_was_read()
   if ARGV[13] == '' then return true end
   local id = '0-' .. ARGV[11]
   local found = redis.call('XRANGE', KEYS[2], id, id)
-  local fields = found[1] and found[1][2] or {}
+  local fields, nonce = found[1] and found[1][2] or {}, nil
+  -- Of a name that stands there twice, the reader has the last.
   for i = 1, #fields, 2 do
-    if fields[i] == 'n' then return fields[i + 1] == ARGV[13] end
+    if fields[i] == 'n' then nonce = fields[i + 1] end
   end
-  return false
+  return nonce == ARGV[13]
 end
 
 if has_line and is_as_it_was_read() then

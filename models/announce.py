@@ -30,6 +30,8 @@ log = structlog.get_logger()
 SCRIPTS = ("view.lua", "announce.lua")
 # How long Redis remembers a sale that is over.
 KEPT_SECONDS = 2 * 86_400
+# What stands in the place of bytes that are no text (models/redisclient.py).
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 
@@ -86,12 +88,17 @@ def announce(
                 KEPT_SECONDS if sale.is_over else "",
                 read_through.ticket if read_through else 0,
                 "" if instead_of is None else instead_of,
-                read_through.nonce if read_through else "",
+                _witness(read_through) if read_through else "",
                 *(stray.ticket for stray in strays),
                 *view,
             ],
         )
     )
+
+
+def _witness(request: Request) -> str:
+    """The nonce by which Redis knows whether this entry is still there; empty where it was no text."""
+    return "" if UNREADABLE in request.nonce else request.nonce
 
 
 def tell(sale: SaleSnapshot, outcomes: Sequence[PurchaseRecord] = ()) -> bool:

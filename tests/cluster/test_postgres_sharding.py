@@ -223,7 +223,12 @@ def test_what_lives_with_a_sale_points_at_nothing(servers, table):
 
 @pytest.mark.parametrize("kind", ["sale", "run"])
 def test_nothing_that_a_buyer_does_touches_a_second_sale(ranges, watch, make_sale, make_run, kind):
-    assert keep_ranges()
+    keep_ranges()
+    with engine().connect() as connection:
+        ranges_there = connection.execute(
+            text("SELECT count(*) FROM sale_ranges WHERE whole = 'purchases'")
+        ).scalar_one()
+    assert ranges_there > 1, "there is another range to stray into"
     other = make_sale()
     everything_that_a_buyer_can_do(other.id)
     sale = (make_run if kind == "run" else make_sale)(total_stock=10)

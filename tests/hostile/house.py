@@ -121,7 +121,11 @@ class House:
         with transaction() as session:
             sale_ids = list(session.scalars(select(FlashSale.id)))
             confirmed = session.get_one(FlashSale, self.quiet_sale_id).sold
-        wrong += [f"the audit of sale {sale_id} disagrees" for sale_id in sale_ids if not audit_sale(sale_id).agrees]
+        for audit in map(audit_sale, sale_ids):
+            differ = [
+                f"{check.name} {check.recorded} but {check.counted}" for check in audit.checks if not check.agrees
+            ]
+            wrong += [f"the audit of sale {audit.sale_id} disagrees: {', '.join(differ)}"] * bool(differ)
         if confirmed != self.bought and not self.disappointed:
             wrong.append(f"the sound buyer bought {self.bought} units, and {confirmed} were sold")
         return wrong

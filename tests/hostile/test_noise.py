@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.conftest import empty_stores
 from tests.hostile import raw_noise, socket_noise
 from tests.hostile.course import run_course
 from tests.hostile.house import open_house
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture(scope="module")
 def house(servers, tmp_path_factory):
+    # What other tests left is audited too.
+    empty_stores()
     with open_house(tmp_path_factory.mktemp("house")) as house:
         yield house
 

@@ -218,6 +218,26 @@ def test_something_else_at_the_end_of_a_full_batch_is_no_ticket(line, waiting):
     assert admit(sale_id, 3, Kind.PURCHASE, 1).ticket == 3
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([b"n", b"\xff\xfe"], id="no text"),
+        pytest.param([b"n", b"first", b"n", b"second"], id="twice"),
+        pytest.param([], id="no nonce"),
+        pytest.param([b"n", b""], id="empty"),
+    ],
+)
+def test_an_entry_with_an_odd_nonce_at_the_end_of_the_line_is_trimmed_too(line, waiting, fields):
+    sale_id = line(2)
+    whole = [b"u", b"9", b"k", b"p", b"q", b"1", b"t", b"1", *fields]
+    redis_client().execute_command("XADD", rediskeys.mailbox(sale_id), "0-*", *whole)
+
+    settle_turn(sale_id, batch_max=SIZE)
+
+    assert len(outcomes_of(sale_id)) == 3
+    assert waiting(sale_id) == 0
+
+
 def test_requests_behind_a_ticket_are_the_very_same_where_all_are(line):
     from models import mailbox  # noqa: PLC0415 - only here
 
