@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 
-from models import database
+from models import connections, database
 from models.audit import audit_sale
 from models.gate import admit
 from models.movement import StockMovement
@@ -85,6 +85,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.held_up: list[tuple[str, int]] = []
+        self.commits = 0
 
     def begin(self, connection: Connection) -> None:
         # With its own connection: other threads of this process have transactions of theirs.
@@ -93,6 +94,7 @@ class Watch:
         connection.info["watched"] = (there, self._read(connection))
 
     def commit(self, connection: Connection) -> None:
+        self.commits += 1
         there, before = connection.info.pop("watched", (set(), {}))
         locked = set(connection.exec_driver_sql(LOCKED, (list(STRONG),)).scalars())
         for table, count in self._read(connection).items():
@@ -107,14 +109,25 @@ class Watch:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    watch = Watch()
-    event.listen(Engine, "begin", watch.begin)
-    event.listen(Engine, "commit", watch.commit)
-    try:
-        yield watch
-    finally:
-        event.remove(Engine, "begin", watch.begin)
-        event.remove(Engine, "commit", watch.commit)
+    """Watch this process's engine and those that migrations make: not all there are, for other threads use theirs."""
+    watch, watched, make = Watch(), [], connections.new_engine
+
+    def listen(to: Engine) -> Engine:
+        event.listen(to, "begin", watch.begin)
+        event.listen(to, "commit", watch.commit)
+        watched.append(to)
+        return to
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Alembic reads its env.py anew for every command.
+        patch.setattr(connections, "new_engine", lambda *args, **options: listen(make(*args, **options)))
+        listen(database.engine())
+        try:
+            yield watch
+        finally:
+            for each in watched:
+                event.remove(each, "begin", watch.begin)
+                event.remove(each, "commit", watch.commit)
 
 
 class Worker:
@@ -178,7 +191,9 @@ def test_every_migration_lets_a_worker_settle_in_a_database_that_is_full(empty):
     with Worker() as worker, watching() as watch:
         for revision in REVISIONS[1:]:
             worker.goes_on()
+            before = watch.commits
             command.upgrade(ALEMBIC, revision)
+            assert watch.commits > before, f"nobody watched {revision}"
             assert watch.held_up == [], revision
         worker.goes_on()
     assert worker.failures == []
