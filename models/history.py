@@ -121,8 +121,8 @@ def ranges() -> list[RangeSummary]:
 def archive(first_sale_id: int, directory: Path, *, keep: bool = False) -> SaleRange:
     """Archive a range into `directory`; with `keep` its tables stay, beside the ones that sell.
 
-    Raises NoSuchRangeError, HistoryInUseError, SpoiltArchiveError, BusyError, and what PostgreSQL, Redis and the disk
-    raise. Whatever was done by then stands, and the next call goes on from there.
+    Raises NoSuchRangeError, HistoryInUseError, SpoiltArchiveError, HistoryBusyError, and what PostgreSQL, Redis and the
+    disk raise. Whatever was done by then stands, and the next call goes on from there.
     """
     which = find_range(first_sale_id)
     with working_on_history() as connection:
@@ -141,7 +141,8 @@ def archive(first_sale_id: int, directory: Path, *, keep: bool = False) -> SaleR
 def restore(first_sale_id: int, directory: Path | None) -> SaleRange:
     """Bring a range's history back: its tables, if they are still there, or else what `directory` has.
 
-    Raises NoSuchRangeError, ConflictError (NOT_ARCHIVED), SpoiltArchiveError, BusyError, and what PostgreSQL raises.
+    Raises NoSuchRangeError, ConflictError (NOT_ARCHIVED), SpoiltArchiveError, HistoryBusyError, and what PostgreSQL
+    raises.
     """
     which = find_range(first_sale_id)
     with transaction() as session:

@@ -39,7 +39,7 @@ STANDING = """
 """
 
 
-class BusyError(UnavailableError):
+class HistoryBusyError(UnavailableError):
     """Somebody holds a lock that is needed, or is at work on history too. What was done stands: try again."""
 
     code = "HISTORY_BUSY"
@@ -61,7 +61,7 @@ class SaleRange:
 def working_on_history() -> Iterator[Connection]:
     """A connection to the server itself that waits for locks briefly and for its answers as long as they take.
 
-    Raises ConflictError behind a pooler, BusyError while somebody else is at it, and what psycopg raises.
+    Raises ConflictError behind a pooler, HistoryBusyError while somebody else is at it, and what psycopg raises.
     """
     if settings().database_pooled:
         raise ConflictError(
@@ -85,7 +85,7 @@ def working_on_history() -> Iterator[Connection]:
 
 
 def detach(connection: Connection, which: SaleRange) -> None:
-    """Take a range out of both tables, for good or until it is attached again. Raises BusyError."""
+    """Take a range out of both tables, for good or until it is attached again. Raises HistoryBusyError."""
     for whole in WHOLES:
         _persist(lambda whole=whole: _detach(connection, whole, which))  # type: ignore[misc]
 
@@ -104,7 +104,7 @@ def _detach(connection: Connection, whole: str, which: SaleRange) -> None:
 
 
 def attach(connection: Connection, which: SaleRange) -> None:
-    """Put both tables of a range back in their places. Raises BusyError."""
+    """Put both tables of a range back in their places. Raises HistoryBusyError."""
     for whole in WHOLES:
         _persist(lambda whole=whole: _attach(connection, whole, which))  # type: ignore[misc]
 
@@ -126,7 +126,7 @@ def _attach(connection: Connection, whole: str, which: SaleRange) -> None:
 
 
 def drop(connection: Connection, which: SaleRange) -> None:
-    """Drop what was detached. Raises BusyError."""
+    """Drop what was detached. Raises HistoryBusyError."""
     for whole in WHOLES:
         name = sql.Identifier(which.part_of(whole))
         _persist(lambda name=name: connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name)))  # type: ignore[misc]
@@ -142,7 +142,7 @@ def _persist(step: Callable[[], object]) -> None:
             step()
         except (LockNotAvailable, DeadlockDetected) as error:
             if not tries_left:
-                raise BusyError(f"A lock could not be had in {TRIES_MAX} tries: try again later") from error
+                raise HistoryBusyError(f"A lock could not be had in {TRIES_MAX} tries: try again later") from error
             time.sleep(random.uniform(0, PAUSE_SECONDS_MAX))  # noqa: S311 - a pause
         else:
             return

@@ -40,8 +40,9 @@ def count_in_redis(sale_id: int) -> dict[str, int]:
     return parse_counts(cast(dict[str, str], redis_client().hgetall(rediskeys.counts(sale_id))))
 
 
-# A count that Redis has forgotten begins with the gate's next refusal, which says when.
-COUNT_MORE = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2]) or 0"
+# A count that Redis has forgotten begins with the gate's next refusal, which says when. Where somebody else left
+# something in its place, a number is lost, as it is for the gate.
+COUNT_MORE = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2]) end"
 
 
 @cache

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from redis.exceptions import RedisError
 
 from models.gate import GateAnswer
 from models.once import once
 from models.purchase import Reason
-from models.redisclient import REDIS_AWAY
 from models.refusals import count_more
 
 log = structlog.get_logger()
@@ -32,8 +32,6 @@ CROWD_SECONDS = 1.0
 # Pairs of a sale and a quantity that are remembered; the oldest gives way.
 KNOWN_MAX = 256
 FLUSH_SECONDS = 1.0
-
-
 # What is said of whoever asks, and not of the sale.
 PERSONAL = frozenset({"SEEN", "REVOKED", "RATE_LIMITED", "VELOCITY_REFUSED", Reason.LIMIT_EXCEEDED})
 
@@ -104,7 +102,7 @@ class Crowd:
         for sale_id, times in repeated.items():
             try:
                 count_more(sale_id, Reason.SOLD_OUT, times)
-            except REDIS_AWAY as error:
+            except RedisError as error:
                 log.warning("crowd.uncounted", sale=sale_id, refusals=times, error=type(error).__name__)
                 with self._lock:
                     self._repeated[sale_id] += times

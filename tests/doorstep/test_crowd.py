@@ -3,10 +3,13 @@
 import time
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
-from models import refusals
+from models import rediskeys, refusals
 from models.gate import GateAnswer, admit
 from models.purchase import Kind
+from models.redisclient import redis_client
 from models.sales import patch_sale
 from models.settle import settle_turn
 from tests.doorstep.sides import units
@@ -191,14 +194,28 @@ def test_a_crowd_that_leaves_is_a_crowd_no_more(crowd):
     assert crowd.answer_for(7, 1) is None
 
 
-def test_what_redis_could_not_be_told_is_told_later(crowd, sold_out, ways, monkeypatch):
+def test_what_somebody_else_left_in_place_of_a_count_stops_no_other_count(crowd, sold_out, ways, monkeypatch):
+    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    spoilt, other = sold_out(), sold_out()
+    for sale in (spoilt, other):
+        for _ in range(crowds.CROWD + 3):
+            ways.through(**units(sale))
+    redis_client().set(rediskeys.counts(spoilt.id), "somebody else's")
+
+    crowd.count()
+
+    assert refusals.count_in_redis(other.id) == {"SOLD_OUT": crowds.CROWD + 3}
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError, ResponseError])
+def test_what_redis_could_not_be_told_is_told_later(crowd, sold_out, ways, monkeypatch, error):
     monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
     sale = sold_out()
     for _ in range(crowds.CROWD + 7):
         ways.through(**units(sale))
 
     def away(*_):
-        raise crowds.REDIS_AWAY[0]
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(crowds, "count_more", away)

@@ -20,7 +20,7 @@ from models.first_page import first_page
 from models.gate import admit
 from models.history import HistoryInUseError, archive, ranges, restore
 from models.history_files import SpoiltArchiveError
-from models.history_tables import BusyError
+from models.history_tables import HistoryBusyError
 from models.holds import refund
 from models.purchase import Kind
 from models.redisclient import redis_client
@@ -288,7 +288,7 @@ def test_whoever_reads_for_long_makes_archiving_give_up_and_come_again(make_mont
     with psycopg.connect(settings().psycopg_url) as reader, monkeypatch.context() as patch:
         patch.setattr(history_tables, "TRIES_MAX", 2)
         reader.execute("SELECT count(*) FROM purchases")
-        with pytest.raises(BusyError):
+        with pytest.raises(HistoryBusyError):
             archive(FIRST, tmp_path)
         # Half-way out is all the way back in again.
         reader.rollback()
@@ -377,7 +377,7 @@ def test_one_at_a_time_works_on_history(make_month, tmp_path, monkeypatch):
     with psycopg.connect(settings().psycopg_url, autocommit=True) as other, monkeypatch.context() as patch:
         patch.setattr(history_tables, "TRIES_MAX", 1)
         other.execute("SELECT pg_advisory_lock(4244)")
-        with pytest.raises(BusyError):
+        with pytest.raises(HistoryBusyError):
             archive(FIRST, tmp_path)
 
     archive(FIRST, tmp_path)
