@@ -1,20 +1,18 @@
 """A purchase as it is told to its buyer, whether it waits in the mailbox, is in the news, or stands in its row."""
 
-from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from operator import attrgetter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from models.clock import to_ms
 from models.decide import Request
 from models.purchase import Purchase, Status
 
 
-@dataclass(frozen=True, slots=True)
-class PurchaseRecord:
+class PurchaseRecord(NamedTuple):
     """One purchase at one moment. Money is Decimal in `currency`; times are milliseconds since the epoch.
 
-    `position` (tickets still ahead) and `estimate_seconds` are there only while it is queued.
+    `position` (tickets still ahead) and `estimate_seconds` are there only while it is queued. A tuple, as requests are:
+    one is made for every outcome in the worker, and in each process that hears of it.
     """
 
     sale_id: int
@@ -37,7 +35,7 @@ class PurchaseRecord:
     position: int | None = None
     estimate_seconds: float | None = None
     # What heard of it goes on in this trace (models/tracing.py): never told to a client, and beside the wire form.
-    trace: str | None = field(default=None, compare=False)
+    trace: str | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -82,7 +80,7 @@ class PurchaseRecord:
 
     def to_wire(self) -> list[Any]:
         """A JSON list, in the order of the fields, with money as text."""
-        values = list(_values_of(self))
+        values: list[Any] = list(self[:TRACE])
         for index in MONEY:
             values[index] = None if values[index] is None else str(values[index])
         return values
@@ -95,7 +93,6 @@ class PurchaseRecord:
         return cls(*values)
 
 
-# Where the wire form has money.
-MONEY = tuple(index for index, each in enumerate(fields(PurchaseRecord)) if each.name in ("unit_price", "total_amount"))
-# dataclasses.astuple copies every value deeply, which was half of the work of settling a request.
-_values_of = attrgetter(*(each.name for each in fields(PurchaseRecord) if each.name != "trace"))
+# Where the wire form has money, and where it ends.
+MONEY = tuple(PurchaseRecord._fields.index(name) for name in ("unit_price", "total_amount"))
+TRACE = PurchaseRecord._fields.index("trace")

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -104,7 +103,7 @@ class NewsReader:
             outcomes = [PurchaseRecord.from_wire(wire) for wire in news["outcomes"]]
             if "traces" in news:
                 traces = dict(news["traces"])
-                outcomes = [replace(outcome, trace=traces.get(str(outcome.ticket))) for outcome in outcomes]
+                outcomes = [outcome._replace(trace=traces.get(str(outcome.ticket))) for outcome in outcomes]
         except (ValueError, TypeError, LookupError, ArithmeticError):
             # Anybody in Redis can say anything on a channel: the reader of all sales does not end with it.
             log.warning("news.unreadable", channel=channel[:100])

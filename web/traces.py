@@ -7,7 +7,6 @@ TRACES_SHARE are. Either way a process begins no more than TRACES_PER_SECOND_MAX
 import random
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, g, request
@@ -134,7 +133,7 @@ def note_outcome(record: R) -> R:
     if is_on() and record is not None:
         trace = record.trace or (g.trace.traceparent if is_traced() else None)
         if trace is not None:
-            g.delivering = replace(record, trace=trace), time.time_ns()
+            g.delivering = record._replace(trace=trace), time.time_ns()
     return record
 
 
