@@ -28,7 +28,7 @@ from bench.findings import (
 from bench.shop import BATCHES_PER_TURN, LINE_MAX, LIVE_SHARE, SOCKETS_MAX, WEB_THREADS, Crowd
 from bench.simulation import CROWD, REPEATED_SECONDS, SHARD_SHARE
 from bench.surroundings import ROOT
-from bench.turns import ROUNDS_A_TRIP, TRIPS_AFTER, TRIPS_BEFORE
+from bench.turns import ROUNDS_A_TRIP, TRIPS
 
 TEMPLATE = Path(__file__).with_name("scaling.template.md")
 PAGE = ROOT / "docs" / "scaling.md"
@@ -88,7 +88,7 @@ def page(findings: Findings) -> str:
         refusals_seconds=_whole(MILLION * costs.gate_accept_ms / 1000),
         refusals_rate=_whole(1000 / costs.gate_accept_ms),
         processes_max=_whole(1000 / costs.gate_accept_ms / CROWD),
-        trips=TRIPS_BEFORE + TRIPS_AFTER,
+        trips=TRIPS,
         rounds=ROUNDS_A_TRIP,
         batches=BATCHES_PER_TURN,
         breaks=_breaks(findings),

@@ -12,10 +12,11 @@ from bench.shop import Shop
 from bench.stations import Fifo, Station
 
 # What a turn asks Redis until it has read the line: the message is taken and noted, the flag taken down, the line read.
-# And after the commit: outcomes, first page, who asked for another turn, the message's end, the event for Flower.
-TRIPS_BEFORE, TRIPS_AFTER = 4, 5
+# Then outcomes are told. Behind that come first page, who asked for another turn, the message's end, Flower's event.
+TRIPS_BEFORE, TRIPS_TO_TELL, TRIPS_BEHIND = 4, 1, 4
+TRIPS = TRIPS_BEFORE + TRIPS_TO_TELL + TRIPS_BEHIND
 # So many of them write, and wait for the disk though nobody else is there.
-WRITES_BEFORE, WRITES_AFTER = 3, 3
+WRITES_BEFORE, WRITES_TO_TELL, WRITES_BEHIND = 3, 1, 2
 # Whoever comes to a Redis that is at work finds half a round still to go, and is in the next one.
 ROUNDS_A_TRIP = 1.5
 
@@ -30,7 +31,7 @@ class Turns:
         self.station = Station("settling", self.lines, {shop.worker: 1.0})
         self.committed, self.told = Fifo(), Fifo()
         self.begun = 0
-        self._is_on = self._is_full = self._goes_on = False
+        self._is_on = self._ends = self._is_full = self._goes_on = False
         self._number = 0
         self._wait_ms = self._left_ms = 0.0
 
@@ -47,12 +48,15 @@ class Turns:
         self._left_ms, rested = tick_ms, not self._is_on
         if self.committed.total and not self.station.line.total and self._waited():
             self._tell(line, round_ms)
+        if self._ends and self._waited():
+            self._is_on, self._ends, self._goes_on = False, False, self._is_full
         if not self._is_on and line.total and self.lines:
             self._start(round_ms)
             if rested:
                 # In a rush the next wake-up lies there already; to a worker at rest it has to come first.
                 self._wait_ms += self._costs.wake_ms + self._asked_ms(1, 1, round_ms)
-        if self._is_on and not self.station.line.total and not self.committed.total and self._waited():
+        can_take = self._is_on and not self._ends and not self.waiting
+        if can_take and self._waited():
             self._take(line)
         return self._left_ms if self.station.line.total else 0.0
 
@@ -65,7 +69,7 @@ class Turns:
         # The rest of the tick counts towards what comes next.
         self._wait_ms = self._costs.fsync_ms - max(0.0, self._left_ms - granted_ms / self.lines)
         if not self._has_next:
-            self._wait_ms += self._asked_ms(TRIPS_AFTER, WRITES_AFTER, round_ms)
+            self._wait_ms += self._asked_ms(TRIPS_TO_TELL, WRITES_TO_TELL, round_ms)
         return True
 
     @property
@@ -81,11 +85,9 @@ class Turns:
     def _tell(self, line: Fifo, round_ms: float) -> None:
         for came, part, _ in self.committed.take(self.committed.total):
             self.told.put(came, part)
-        if self._has_next and line.total:
-            return
-        self._is_on, self._goes_on = False, self._is_full
-        if self._is_full and line.total:
-            self._start(round_ms)
+        if not (self._has_next and line.total):
+            self._ends = True
+            self._wait_ms += self._asked_ms(TRIPS_BEHIND, WRITES_BEHIND, round_ms)
 
     def _asked_ms(self, trips: int, writes: int, round_ms: float) -> float:
         return max(trips * ROUNDS_A_TRIP * round_ms, writes * self._costs.fsync_ms)
