@@ -9,13 +9,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench.buyers import BEHIND_A_PROXY, BuyersFile, new_buyers
-from bench.load import Load, Traffic, generator, on, pour
+from bench.load import STRAYS_MAX, Load, Traffic, generator, on, pour
 from bench.progress import rounds_of, say
 from bench.result import Benchmark, Result, Row, Table, Target
 from bench.sale import exactness, line_length, new_sale, settle_all
 from bench.servers import BARE_APP, Server, granian, gunicorn
 from bench.sizes import size
-from bench.stack import Stack, cpu_seconds, measured_stack
+from bench.stack import Stack, cpu_seconds, machine_cpu_seconds, measured_stack
+from models.gate import admit
+from models.purchase import Kind
+from ops.errors import OpsError
 
 CONNECTIONS = 64
 SECONDS = size(4, 1)
@@ -25,7 +28,7 @@ PROCESSES = (1, 2)
 LEFT_OUT = ("web", "live", "worker", "chores", "beat", "flower")
 LINE_MAX = 10_000_000
 
-BARE, SHOP = "bare Flask POST", "POST …/purchases"
+BARE, SHOP, REFUSED = "bare Flask POST", "POST …/purchases", "refused after the sell-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Way:
     processes: int
     server: Server
     traffic: Traffic
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Found:
     load: Load
     web_ms: float
     redis_ms: float
+    # Of the load generator and whatever else the machine did, the kernel's own threads too.
+    rest_ms: float
 
 
 def run(rounds: int) -> Result:
@@ -83,17 +89,36 @@ def _ways(stack: Stack, sale_id: int) -> Iterator[list[Way]]:
             for name, target, traffic in ((BARE, BARE_APP, bare), (SHOP, "wsgi:app", shop)):
                 server = cleanup.enter_context(granian(stack, target, workers=processes))
                 ways.append(Way(name, processes, server, on(traffic, server.url)))
+        sold_out = Traffic(server.url, (f"/api/flash-sales/{_sold_out()}/purchases",), connections=CONNECTIONS)
+        ways.append(Way(REFUSED, PROCESSES[-1], server, sold_out, refuses=True))
         other = cleanup.enter_context(gunicorn(stack, BARE_APP))
         ways.append(Way(f"{BARE}, gunicorn", 2, other, on(bare, other.url)))
         yield ways
 
 
+def _sold_out() -> int:
+    """A sale whose one unit is gone."""
+    sale_id = new_sale("Sold out", stock=1)
+    admit(sale_id, 1, Kind.PURCHASE, 1)
+    settle_all(sale_id)
+    return sale_id
+
+
 def _measure(stack: Stack, way: Way, buyers: BuyersFile, *, seconds: float) -> Found:
-    web, redis = way.server.running.cpu_seconds(), cpu_seconds(stack.valkey_pid)
-    load = pour(way.traffic, seconds, buyers).checked()
-    web = way.server.running.cpu_seconds() - web
-    redis = cpu_seconds(stack.valkey_pid) - redis
-    return Found(load, web * 1000 / load.good, redis * 1000 / load.good)
+    before = _used(stack, way)
+    load = pour(way.traffic, seconds, buyers)
+    web, redis, machine = (later - earlier for later, earlier in zip(_used(stack, way), before, strict=True))
+    if not way.refuses:
+        load.checked()
+    elif load.refused < load.answered * (1 - STRAYS_MAX) or not load.answered:
+        raise OpsError(f"of {load.answered} answers only {load.refused} were refusals")
+    count = load.refused if way.refuses else load.good
+    return Found(load, web * 1000 / count, redis * 1000 / count, (machine - web - redis) * 1000 / count)
+
+
+def _used(stack: Stack, way: Way) -> tuple[float, float, float]:
+    """Seconds of CPU so far: of the server, of Redis, and of everything on this machine."""
+    return way.server.running.cpu_seconds(), cpu_seconds(stack.valkey_pid), machine_cpu_seconds()
 
 
 def _key(way: Way) -> str:
@@ -107,18 +132,26 @@ def _processes(count: int) -> str:
 def _tables(found: dict[str, list[Found]]) -> list[Table]:
     tables = []
     for count in PROCESSES:
-        ways = {name: rounds for name, rounds in found.items() if name.endswith(_processes(count))}
+        named = {name: rounds for name, rounds in found.items() if name.endswith(_processes(count))}
+        ways = {name: rounds for name, rounds in named.items() if not name.startswith(REFUSED)}
         rates = [Row(name, tuple(each.load.rate for each in rounds)) for name, rounds in ways.items()]
         costs = [Row(f"web: {name}", tuple(each.web_ms for each in rounds)) for name, rounds in ways.items()]
         redis = next(rounds for name, rounds in ways.items() if name.startswith(SHOP))
         costs.append(Row(f"Redis: {SHOP}", tuple(each.redis_ms for each in redis)))
+        costs.append(Row(f"load and the rest of the machine: {SHOP}", tuple(each.rest_ms for each in redis)))
         waits = [Row(f"{name}: {which}", _waits(ways[name], which)) for which in ("p50", "p99") for name in ways]
         tables += [
             Table(f"{_processes(count)}, {CONNECTIONS} connections", "requests a second", rates),
             Table(f"{_processes(count)}: CPU a request", "milliseconds", costs),
             Table(f"{_processes(count)}: from request to answer", "milliseconds", waits),
         ]
-    return tables
+    refused = found[f"{REFUSED}, {_processes(PROCESSES[-1])}"]
+    rows = [
+        Row("web", tuple(each.web_ms for each in refused)),
+        Row("Redis", tuple(each.redis_ms for each in refused)),
+        Row("load and the rest of the machine", tuple(each.rest_ms for each in refused)),
+    ]
+    return [*tables, Table(f"CPU a refusal after the sell-out, {_processes(PROCESSES[-1])}", "milliseconds", rows)]
 
 
 def _waits(rounds: list[Found], which: str) -> tuple[float, ...]:

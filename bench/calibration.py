@@ -5,6 +5,7 @@ is used and the assumption is not.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from bench.shop import BATCH_MAX, BATCHES_PER_TURN
 from ops.errors import OpsError
 
 # A row's median, from a benchmark's file; raises LookupError where there is no such row.
@@ -22,6 +24,11 @@ OF_PROCESSES = {1: "1 process", 2: "2 processes"}
 # The table that `bench.replicas` writes into `docs/promises.md`.
 PRICE = "one Redis"
 BARE, SHOP = "bare Flask POST", "POST …/purchases"
+LOAD = "load and the rest of the machine"
+# What of the shop is busy though nobody buys.
+IDLE = ("web", "worker", "PostgreSQL", "Redis", "chores and beat")
+# As `settle` measures: a long line.
+TURN_REQUESTS = BATCH_MAX * BATCHES_PER_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +36,19 @@ class Costs:
     """Milliseconds of one core a request, unless a line says otherwise."""
 
     web_accept_ms: float
-    web_refuse_ms: float
+    web_refuse_ms: float  # of a refusal that web repeats by itself; one by the gate costs what an admission does
     gate_accept_ms: float
-    gate_refuse_ms: float
-    fsync_ms: float  # of Redis's thread, once for all that it takes in one go; no CPU
-    generator_ms: float  # of the load generator, where it shares the cores
+    fsync_ms: float  # of Redis's thread, once for all that it takes in one go; of PostgreSQL, once a batch; no CPU
+    rest_ms: float  # of the load generator and the kernel's own threads, where they share the cores
     settle_worker_ms: float
+    settle_beside_ms: float  # of the worker's: telling and reading ahead, while PostgreSQL writes
     settle_postgres_ms: float
     settle_redis_ms: float
-    settle_batch_ms: float  # from the wake-up to the commit, beside the requests; no CPU
+    turn_worker_ms: float  # a turn at a line, however few wait there
+    turn_postgres_ms: float
+    turn_redis_ms: float
+    wake_ms: float  # of whoever wakes a sale: web, or the worker that has not come to the line's end
+    idle_ms: float  # a second, of the machine that has the workers: chores and beat
     frame_ms: float  # of live, an update a socket
     line_bytes: float  # of Redis's memory, a waiting request
 
@@ -55,15 +66,19 @@ class Figure:
 
 ABOUT = {
     "web_accept_ms": "web's CPU for a request that is let in, ms",
-    "web_refuse_ms": "web's CPU for a refusal after the sell-out, ms",
+    "web_refuse_ms": "web's CPU for a refusal after the sell-out that it repeats by itself, ms",
     "gate_accept_ms": "Redis's CPU for a request that is let in, ms",
-    "gate_refuse_ms": "Redis's CPU for a refusal after the sell-out, ms",
-    "fsync_ms": "Redis's wait for its disk, once for all that it takes in one go, ms",
-    "generator_ms": "the load generator's CPU a request, where it shares the cores, ms",
+    "fsync_ms": "Redis's wait for its disk, once for all that it takes in one go, and PostgreSQL's, once a batch, ms",
+    "rest_ms": "CPU of the load generator and of the kernel's own threads a request, where they share the cores, ms",
     "settle_worker_ms": "the worker's CPU for a request that is settled, ms",
+    "settle_beside_ms": "of it, what it does while PostgreSQL writes, ms",
     "settle_postgres_ms": "PostgreSQL's CPU for a request that is settled, ms",
     "settle_redis_ms": "Redis's CPU for a request that is settled, ms",
-    "settle_batch_ms": "a batch: from the wake-up to the commit, beside its requests, ms",
+    "turn_worker_ms": "the worker's CPU for a turn at a line, however short, ms",
+    "turn_postgres_ms": "PostgreSQL's CPU for a turn, ms",
+    "turn_redis_ms": "Redis's CPU for a turn, ms",
+    "wake_ms": "CPU of whoever wakes a sale for a turn, ms",
+    "idle_ms": "CPU a second of a shop in which nobody buys: chores and beat, ms",
     "frame_ms": "live's CPU for one update to one socket, ms",
     "line_bytes": "Redis's memory for a waiting request, bytes",
 }
@@ -72,9 +87,14 @@ ABOUT = {
 ASSUMED: dict[str, tuple[float, str]] = {
     "fsync_ms": (1.0, "a guess: a disk of flash memory"),
     "settle_worker_ms": (0.048, "[decision 17](decisions/0017-settling-without-copies.md)"),
+    "settle_beside_ms": (0.015, "a guess: a third of what the worker does"),
     "settle_postgres_ms": (0.0333, "[decision 20](decisions/0020-outcomes-in-one-message.md)"),
     "settle_redis_ms": (0.02, "a guess: a twelfth of what the gate costs"),
-    "settle_batch_ms": (15.0, "a guess: what one buyer alone was seen to wait"),
+    "turn_worker_ms": (5.0, "a guess: a Celery task and a transaction"),
+    "turn_postgres_ms": (1.0, "a guess: a short transaction"),
+    "turn_redis_ms": (1.0, "a guess: nine questions"),
+    "wake_ms": (1.1, "a guess: one Celery message"),
+    "idle_ms": (60.0, "a guess: five chores a second"),
     "frame_ms": (0.025, "a guess: two thousand sockets hear in about fifty milliseconds"),
     "line_bytes": (600.0, "what the [runbook](runbook.md) counts with"),
 }
@@ -87,7 +107,7 @@ def calibrate(folder: Path, *, processes: int = PROCESSES) -> tuple[Costs, list[
         found = _of_accepting(row, processes)
     except LookupError as why:
         raise OpsError(f"accepting must be measured first, by `make bench ONLY=accept`: {why}") from why
-    for name, (read, source) in _of_the_rest(row, found).items():
+    for name, (read, source) in _of_the_rest(row).items():
         found[name] = _read_or_assume(name, read, source, found)
     figures = [found[each.name] for each in fields(Costs)]
     return Costs(*(figure.value for figure in figures)), figures
@@ -101,50 +121,65 @@ def _of_accepting(row: Row, processes: int) -> dict[str, Figure]:
         "gate_accept_ms": row("accept", table, f"Redis: {SHOP}"),
     }
     made = {name: Figure(name, value, ABOUT[name], source) for name, value in found.items()}
-    # Bare Flask on two processes fills both cores: what web leaves of them is the generator's.
-    rate = row("accept", "2 processes, 64 connections", f"{BARE}, 2 processes")
-    web_ms = row("accept", "2 processes: CPU a request", f"web: {BARE}, 2 processes")
-    cores = row("accept", "machine", "cores")
-    made["generator_ms"] = Figure(
-        "generator_ms",
-        max(0.0, cores * 1000 / rate - web_ms),
-        ABOUT["generator_ms"],
-        "[accept](benchmarks/accept.md): what bare Flask on 2 processes leaves of the cores",
-    )
+    made["rest_ms"] = _rest(row, table, source)
     return made
 
 
-def _of_the_rest(row: Row, found: dict[str, Figure]) -> dict[str, tuple[Callable[[], float], str]]:
+def _rest(row: Row, table: str, source: str) -> Figure:
+    try:
+        return Figure("rest_ms", row("accept", table, f"{LOAD}: {SHOP}"), ABOUT["rest_ms"], source)
+    except LookupError:
+        # Measured before that was weighed. Bare Flask on two processes fills both cores: what web leaves is the rest's.
+        rate = row("accept", "2 processes, 64 connections", f"{BARE}, 2 processes")
+        web_ms = row("accept", "2 processes: CPU a request", f"web: {BARE}, 2 processes")
+        left_ms = max(0.0, row("accept", "machine", "cores") * 1000 / rate - web_ms)
+        about = "[accept](benchmarks/accept.md): what bare Flask on 2 processes leaves of the cores"
+        return Figure("rest_ms", left_ms, ABOUT["rest_ms"], about)
+
+
+def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
     """For each figure how to read it, and from which page it is then."""
 
-    def settled(name: str) -> Callable[[], float]:
-        return lambda: row("settle", "CPU a request", name) / 1000
+    def turn(name: str) -> Callable[[], float]:
+        return lambda: row("settle", "CPU a turn at a line of one request", name)
 
-    def refused(part: str) -> Callable[[], float]:
-        # Web and Redis together, by the rate of refusals on full cores; shared out as an accepted request is.
+    def settled(name: str) -> Callable[[], float]:
         def read() -> float:
-            rate = row("latency", "answers to a POST on web, 64 connections", "refused after the sell-out")
-            both = row("latency", "machine", "cores") * 1000 / rate - found["generator_ms"].value
-            accepted = found["web_accept_ms"].value + found["gate_accept_ms"].value
-            return both * found[f"{part}_accept_ms"].value / accepted
+            each = row("settle", "CPU a request", name) / 1000
+            # Its share of a turn is counted with the turn, once that is measured.
+            with suppress(LookupError):
+                each -= turn(name)() / TURN_REQUESTS
+            return each
 
         return read
 
-    def batch() -> float:
-        alone = row("light_load", "", "POST with Prefer: wait, on live") - row("light_load", "", BARE)
-        return alone - found["gate_accept_ms"].value - found["fsync_ms"].value
+    def beside() -> float:
+        # The first batch of a turn is read, and the last one told, while nobody writes.
+        share = (BATCHES_PER_TURN - 1) / BATCHES_PER_TURN
+        return row("settle", "CPU a request", "of the worker, beside PostgreSQL") / 1000 / share
 
+    def idle() -> float:
+        return sum(row("whole", "CPU while nobody buys", name) for name in IDLE)
+
+    settle, a_turn = "[settle](benchmarks/settle.md)", "[settle](benchmarks/settle.md): lines of one request"
     return {
-        "web_refuse_ms": (refused("web"), "[latency](benchmarks/latency.md): the rate of refusals on full cores"),
-        "gate_refuse_ms": (refused("gate"), "[latency](benchmarks/latency.md): the rate of refusals on full cores"),
+        "web_refuse_ms": (
+            lambda: row("accept", "CPU a refusal after the sell-out, 2 processes", "web"),
+            "[accept](benchmarks/accept.md), 2 processes",
+        ),
         "fsync_ms": (
             lambda: row("promises", PRICE, "`appendfsync always`") - row("promises", PRICE, "`appendfsync everysec`"),
             "[promises](promises.md#what-it-costs), lowest rounds: `always` less `everysec`",
         ),
-        "settle_worker_ms": (settled("worker"), "[settle](benchmarks/settle.md)"),
-        "settle_postgres_ms": (settled("PostgreSQL, settling"), "[settle](benchmarks/settle.md)"),
-        "settle_redis_ms": (settled("Redis"), "[settle](benchmarks/settle.md)"),
-        "settle_batch_ms": (batch, "[light_load](benchmarks/light_load.md): one buyer alone, less the way in"),
+        "settle_worker_ms": (settled("worker"), settle),
+        "settle_beside_ms": (beside, settle),
+        "settle_postgres_ms": (settled("PostgreSQL, settling"), settle),
+        "settle_redis_ms": (settled("Redis"), settle),
+        "turn_worker_ms": (turn("worker"), a_turn),
+        "turn_postgres_ms": (turn("PostgreSQL, settling"), a_turn),
+        "turn_redis_ms": (turn("Redis"), a_turn),
+        "wake_ms": (turn("whoever wakes"), a_turn),
+        "idle_ms": (idle, "[whole](benchmarks/whole.md): the shop before anybody comes"),
         "frame_ms": (
             lambda: row("fanout", "live's CPU an update a socket", "5,000 sockets") / 1000,
             "[fanout](benchmarks/fanout.md)",
@@ -167,8 +202,8 @@ def _read_or_assume(name: str, read: Callable[[], float], source: str, found: di
 def _assumed(name: str, found: dict[str, Figure]) -> tuple[float, str]:
     if name in ASSUMED:
         return ASSUMED[name]
-    # A refusal does no more than an admission, and writes nothing to the disk.
-    return found[name.replace("refuse", "accept")].value, "as much as a request that is let in: no more than that"
+    # Whoever is refused by web alone is asked for the token and the address, and for nothing else.
+    return found["web_accept_ms"].value, "as much as a request that is let in: no more than that"
 
 
 def median_of(folder: Path, name: str, table: str, row: str) -> float:

@@ -34,6 +34,7 @@ class Outcome:
     last_heard: float = 0.0  # the last socket has the last change of the stock
     door_max: int = 0
     line_max: int = 0
+    turns: int = 0  # of workers at lines
     in_system_ticks: int = 0  # the sum over all ticks of those who wait for anything
     busy: dict[str, float] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)

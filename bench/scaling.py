@@ -25,9 +25,10 @@ from bench.findings import (
     Check,
     Findings,
 )
-from bench.shop import LINE_MAX, LIVE_SHARE, SOCKETS_MAX, WEB_THREADS, Crowd
-from bench.simulation import COPY_SECONDS, SHARD_SHARE
+from bench.shop import BATCHES_PER_TURN, LINE_MAX, LIVE_SHARE, SOCKETS_MAX, WEB_THREADS, Crowd
+from bench.simulation import CROWD, REPEATED_SECONDS, SHARD_SHARE
 from bench.surroundings import ROOT
+from bench.turns import ROUNDS_A_TRIP, TRIPS
 
 TEMPLATE = Path(__file__).with_name("scaling.template.md")
 PAGE = ROOT / "docs" / "scaling.md"
@@ -80,10 +81,16 @@ def page(findings: Findings) -> str:
         million=_million(findings.million),
         shards=SHARDS,
         sales=SALES,
+        crowd=CROWD,
+        repeated=REPEATED_SECONDS,
         refusal_may=f"{(MINUTE + GRACE_SECONDS) * 1000 / MILLION:.3f}",
-        refusal_does=f"{costs.gate_refuse_ms:.3f}",
-        refusals_seconds=_whole(MILLION * costs.gate_refuse_ms / 1000),
-        copy=COPY_SECONDS,
+        refusal_does=f"{costs.gate_accept_ms:.3f}",
+        refusals_seconds=_whole(MILLION * costs.gate_accept_ms / 1000),
+        refusals_rate=_whole(1000 / costs.gate_accept_ms),
+        processes_max=_whole(1000 / costs.gate_accept_ms / CROWD),
+        trips=TRIPS,
+        rounds=ROUNDS_A_TRIP,
+        batches=BATCHES_PER_TURN,
         breaks=_breaks(findings),
         sockets=_whole(SOCKETS_MAX),
         live_processes=_whole(MILLION / SOCKETS_MAX),
@@ -166,6 +173,8 @@ def _checks(found: Sequence[Check]) -> str:
             measured, off = f"{_figure(check.measured)} {check.unit}", f"{check.off:+.0%}"
         if abs(check.off) > TOLERANCE:
             off = f"**{off}**"
+        if check.assumed:
+            off += f", resting on {len(check.assumed)} assumed"
         rows.append([check.name, f"{_figure(check.predicted)} {check.unit}", measured, off])
     return _table(["", "the model", "measured", "off by"], rows)
 
@@ -185,7 +194,7 @@ def _whole(value: float) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"  # noqa: PLR2004 - three digits are enough
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # noqa: PLR2004 - three digits are enough
 
 
 def _time(value_ms: float) -> str:

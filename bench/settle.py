@@ -15,7 +15,7 @@ from bench.baselines.shop import BaselineShop, baseline_shop
 from bench.line import Line
 from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table, Target
-from bench.sale import exactness, new_sale, wait_until_line_is_empty, wait_until_settled
+from bench.sale import exactness, line_length, new_sale, wait_until_line_is_empty, wait_until_settled
 from bench.sizes import size
 from bench.stack import Running, Stack, cpu_seconds, measured_stack, started
 from models.purchase import Purchase
@@ -27,21 +27,27 @@ NAIVE = size(3_000, 200)
 LEFT_OUT = ("web", "live", "worker", "chores", "beat", "flower")
 SECONDS_MAX = 120
 POLL_NAIVE_SECONDS = 0.2
+TURNS = size(400, 100)
+POLL_TURNS_SECONDS = 0.1
 FIRST_USER = 1_000_000
 NAIVE_STOCK = 1_000_000
 
 COPY, SHOP, NAIVE_WAY = "psycopg copies the same rows", "one worker settles", "naive: a Celery task a purchase"
+COPYING, WORKER, SETTLING, REDIS = "PostgreSQL, copying", "worker", "PostgreSQL, settling", "Redis"
+BESIDE, WAKING = "of the worker, beside PostgreSQL", "whoever wakes"
 
 
 def run(rounds: int) -> Result:
     """In turns: the line, the same rows by COPY, and a shorter line of naive tasks."""
     rates: dict[str, list[float]] = {COPY: [], SHOP: [], NAIVE_WAY: []}
-    costs: dict[str, list[float]] = {"PostgreSQL, copying": [], "worker": [], "PostgreSQL, settling": [], "Redis": []}
+    costs: dict[str, list[float]] = {COPYING: [], WORKER: [], BESIDE: [], SETTLING: [], REDIS: []}
+    turns: dict[str, list[float]] = {WORKER: [], SETTLING: [], REDIS: [], WAKING: []}
     with measured_stack(LEFT_OUT) as stack, baseline_shop(stack) as naive:
-        line = Line(range(FIRST_USER, FIRST_USER + LINE))
+        line, one = Line(range(FIRST_USER, FIRST_USER + LINE)), Line([FIRST_USER])
         counted = []
         with started(stack, stack.row("worker")) as worker:
             _settle(stack, worker, line)
+            _take_turns(stack, worker, one)
             for _ in rounds_of(rounds, "settle"):
                 sale_id, rate, cost = _settle(stack, worker, line)
                 rates[SHOP].append(rate)
@@ -50,13 +56,20 @@ def run(rounds: int) -> Result:
                 counted.append(exactness(sale_id, at_least=LINE))
                 rate, cost_of_copy = _copy(stack, sale_id)
                 rates[COPY].append(rate)
-                costs["PostgreSQL, copying"].append(cost_of_copy)
+                costs[COPYING].append(cost_of_copy)
+                for name, value in _take_turns(stack, worker, one).items():
+                    turns[name].append(value)
                 rates[NAIVE_WAY].append(_drain_naively(stack, naive, counted))
         return Result(
             title=f"Settling a line of {LINE:,}",
             tables=[
                 Table("", "requests a second", [Row(name, tuple(values)) for name, values in rates.items()]),
                 Table("CPU a request", "microseconds", [Row(name, tuple(values)) for name, values in costs.items()]),
+                Table(
+                    "CPU a turn at a line of one request",
+                    "milliseconds",
+                    [Row(name, tuple(values)) for name, values in turns.items()],
+                ),
             ],
             targets=_targets(rates),
             notes=_notes(stack, counted),
@@ -68,16 +81,48 @@ def _settle(stack: Stack, worker: Running, line: Line) -> tuple[int, float, dict
     """The sale, the requests a second, and the microseconds of CPU that a request cost each process."""
     sale_id = new_sale("Settle")
     line.put_before(sale_id)
-    before = worker.cpu_seconds(), cpu_seconds(stack.postgres_pid), cpu_seconds(stack.valkey_pid)
+    before = _used(stack, worker)
     began_at = time.time()
     waker().wake(sale_id)
     ended_at = wait_until_settled(stack, sale_id, line.length, seconds_max=SECONDS_MAX)
-    after = worker.cpu_seconds(), cpu_seconds(stack.postgres_pid), cpu_seconds(stack.valkey_pid)
+    after = _used(stack, worker)
     # The last batch is trimmed after it is committed.
     wait_until_line_is_empty(sale_id)
-    used = [(later - earlier) * 1e6 / line.length for earlier, later in zip(before, after, strict=True)]
-    cost = dict(zip(("worker", "PostgreSQL, settling", "Redis"), used, strict=True))
+    cost = {name: (after[name] - used) * 1e6 / line.length for name, used in before.items()}
     return sale_id, line.length / (ended_at - began_at), cost
+
+
+def _take_turns(stack: Stack, worker: Running, one: Line) -> dict[str, float]:
+    """The milliseconds of CPU that a turn costs each process where one request waits, the wake-up included.
+
+    As many sales as turns, woken all at once: the worker goes from one to the next.
+    """
+    sales = [new_sale("Turn") for _ in range(TURNS)]
+    for sale_id in sales:
+        one.put_before(sale_id)
+    before, own = _used(stack, worker), time.process_time()
+    for sale_id in sales:
+        waker().wake(sale_id)
+    deadline = time.monotonic() + SECONDS_MAX
+    while line_length(sales[-1]):
+        if time.monotonic() > deadline:
+            raise OpsError(f"{TURNS} turns took over {SECONDS_MAX} s")
+        # Seldom: what is asked here is on the bill.
+        time.sleep(POLL_TURNS_SECONDS)
+    after, own = _used(stack, worker), time.process_time() - own
+    exactness(sales[-1], at_least=1)
+    cost = {name: (after[name] - before[name]) * 1e3 / TURNS for name in (WORKER, SETTLING, REDIS)}
+    return cost | {WAKING: own * 1e3 / TURNS}
+
+
+def _used(stack: Stack, worker: Running) -> dict[str, float]:
+    """Seconds of CPU so far."""
+    return {
+        WORKER: worker.cpu_seconds(),
+        BESIDE: worker.cpu_seconds_beside(),
+        SETTLING: cpu_seconds(stack.postgres_pid),
+        REDIS: cpu_seconds(stack.valkey_pid),
+    }
 
 
 def _copy(stack: Stack, settled_sale: int) -> tuple[float, float]:
@@ -132,6 +177,7 @@ def _notes(stack: Stack, counted: list[str]) -> tuple[str, ...]:
     return (
         f"one sale, one Celery worker, {LINE:,} requests of as many buyers; from the wake-up to the last commit",
         f"batches of {stack.settings.settle_batch_max:,}, each one transaction; after each, buyers and gate are told",
+        f"a turn: {TURNS} sales with one request each, woken all at once; what waking one costs is paid by web",
         "COPY: the very rows that settling wrote, as bytes, into the same table with its indexes and checks",
         f"naive: {NAIVE:,} tasks that wait, prefork with one process, from the first commit to the last",
         "the naive table has fewer columns and indexes than ours: all of that is in its favour",

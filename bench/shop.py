@@ -14,6 +14,7 @@ APART = 3
 WEB_THREADS = 16
 LINE_MAX = 200_000
 BATCH_MAX = 1_000
+BATCHES_PER_TURN = 8
 # Of one live process.
 SOCKETS_MAX = 6_000
 
@@ -34,9 +35,10 @@ class Shop:
     shards: int = 1  # of a Redis Cluster; 1 is a single Redis
     line_max: int = LINE_MAX
     batch_max: int = BATCH_MAX
+    batches_per_turn: int = BATCHES_PER_TURN
     velocity: bool = True  # whether the gate judges how much is behind a request
-    # Not how it is: web would say "sold out" by itself as soon as its copy of the sale does (twice a second).
-    refuses_at_web: bool = False
+    # Whether web says "sold out" by itself to a crowd, for a moment after the gate said so (docs/decisions/0030).
+    repeats: bool = True
 
     @property
     def threads(self) -> int:

@@ -13,6 +13,7 @@ from bench.calibration import Costs
 from bench.outcome import ADMITTED, CONFIRMED, LINE_FULL, REJECTED, SOLD_OUT, Outcome, Sample
 from bench.shop import Crowd, Shop
 from bench.stations import Fifo, Station, share_out
+from bench.turns import Turns
 from ops.errors import OpsError
 
 SIMULATED_SECONDS_MAX = 7_200
@@ -20,8 +21,10 @@ SIMULATED_SECONDS_MAX = 7_200
 RETRY_SECONDS = 1.0
 # Ten updates of the stock a second, at most.
 UPDATE_SECONDS = 0.1
-# How old web's copy of a sale may be.
-COPY_SECONDS = 0.5
+# So many refusals that one web process hears within a second are a crowd: it repeats them by itself for so long, and
+# then somebody asks the gate again.
+CROWD, CROWD_SECONDS = 50, 1.0
+REPEATED_SECONDS = 0.2
 # What a cluster's gate costs each of the three shards that it asks, of what one Redis pays for the whole.
 SHARD_SHARE = 0.5
 SAMPLE_SECONDS = 0.05
@@ -35,22 +38,23 @@ class Simulation:
         self.outcome = Outcome(tick_ms)
         self.tick = 0
         self.generator = Station("generator", 1, {shop.web: 1.0})
-        self.generator.cost_ms = costs.generator_ms
+        self.generator.cost_ms = costs.rest_ms
         self.web = Station("web", shop.web_processes, {shop.web: 1.0})
         self.gate = Station("Redis", 1, {shop.redis: 1.0})
         self.live = Station("live", shop.live_processes, {shop.web: 1.0})
         self.live.cost_ms = costs.frame_ms
-        self.settle_ms = costs.settle_worker_ms + costs.settle_postgres_ms
-        parts: defaultdict[str, float] = defaultdict(float)
-        parts[shop.worker] += costs.settle_worker_ms / self.settle_ms if self.settle_ms else 1
-        parts[shop.postgres] += costs.settle_postgres_ms / self.settle_ms if self.settle_ms else 0
-        # One worker at a time has a sale, and asks PostgreSQL meanwhile: together they use one core for it.
-        self.settling = Station("settling", min(shop.workers, crowd.sales), parts)
-        self.settling.cost_ms = self.settle_ms
+        self.turns = Turns(shop, costs, crowd.sales)
+        self.settling = self.turns.station
         self.stations = [self.generator, self.web, self.gate, self.live, self.settling]
-        self._line, self._decided, self._batch_wait_ms = Fifo(), Fifo(), 0.0
+        # Chores and beat are there as well.
+        idle = costs.idle_ms / 1000 if shop.workers else 0.0
+        self._cores = {pool: count - (idle if pool == shop.worker else 0.0) for pool, count in shop.cores.items()}
+        self._line, self._turns_ms = Fifo(), 0.0
         self._units = crowd.units * crowd.sales
-        self._sold_out_at = float("inf") if self._units else float("-inf")
+        self._sold_untold = 0
+        self._is_sold_out = not self._units
+        self._repeated_until, self._window_at, self._refused = 0.0, 0.0, 0
+        self._is_crowd = False
         self._due: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         self._to_retry = 0
         self._update_due, self._stock_moved = 0.0, False
@@ -85,8 +89,8 @@ class Simulation:
 
     @property
     def _waiting(self) -> int:
-        """All who are in line, or in a batch that is not committed yet."""
-        return self._line.total + self.settling.line.total + self._decided.total
+        """All who are in line, or in a batch of which nobody was told yet."""
+        return self._line.total + self.turns.waiting
 
     @property
     def _door(self) -> int:
@@ -108,31 +112,30 @@ class Simulation:
         told = self.outcome
         told.in_system_ticks += self._in_system
         told.door_max, told.line_max = max(told.door_max, self._door), max(told.line_max, self._waiting)
-        self._take_batch()
-        is_sold_out = self.now > self._sold_out_at
-        self.web.cost_ms = self.costs.web_refuse_ms if is_sold_out else self.costs.web_accept_ms
-        self.gate.cost_ms = self._gate_ms(is_sold_out=is_sold_out)
-        speed = 1.0 if is_sold_out else self._gate_speed(min(self.gate.line.total, self.shop.threads))
+        self.web.cost_ms = self.costs.web_refuse_ms if self._repeats else self.costs.web_accept_ms
+        self.gate.cost_ms = self._gate_ms()
+        there = min(self.gate.line.total, self.shop.threads)
+        round_ms = self.gate.cost_ms * there + self.costs.fsync_ms if there else 0.0
+        self._begin_turns(round_ms)
         wants = {station: station.wants(self.tick_ms) for station in self.stations}
-        wants[self.gate] = self.gate.wants(self.tick_ms, speed)
-        wants[self.settling] = max(0.0, min(wants[self.settling], self.settling.servers * self._batch_ms()))
-        got = share_out(wants, self.shop.cores, self.tick_ms)
+        wants[self.gate] = self.gate.wants(self.tick_ms, self._gate_speed(there))
+        wants[self.settling] = max(0.0, min(self.settling.wants(self.tick_ms), self._turns_ms * self.turns.lines))
+        got = share_out(wants, self._cores, self.tick_ms)
         for station, granted in got.items():
             for pool, share in station.pools.items():
                 self._pool_used[pool] += granted * share
         self._pass_web(self.web.serve(got[self.web]))
         # What keeps it from more is its disk at its best: the fewer wait, the more often it is asked.
-        best = 1.0 if is_sold_out else self._gate_speed(self.shop.threads)
-        self._pass_gate(self.gate.serve(got[self.gate], best))
-        self._pass_settling(self.settling.serve(got[self.settling]))
+        self._pass_gate(self.gate.serve(got[self.gate], self._gate_speed(self.shop.threads)))
+        self._pass_settling(self.settling.serve(got[self.settling]), got[self.settling], round_ms)
         self._pass_live(self.live.serve(got[self.live]))
         self._send(self.generator.serve(got[self.generator]))
         if self.tick % max(1, round(SAMPLE_SECONDS * 1000 / self.tick_ms)) == 0:
             told.samples.append(Sample(self.now, self._door, self._waiting, told.told))
 
-    def _gate_ms(self, *, is_sold_out: bool) -> float:
+    def _gate_ms(self) -> float:
         """What a request costs the busiest thread of Redis."""
-        whole = self.costs.gate_refuse_ms if is_sold_out else self.costs.gate_accept_ms
+        whole = self.costs.gate_accept_ms
         if self.shop.shards == 1:
             return whole
         # Of the sales' shards each sees its sales, velocity's everybody, and users are everywhere.
@@ -152,20 +155,41 @@ class Simulation:
         if self.now < self.crowd.send_seconds:
             self._come(self.tick + 1, min(count, self.crowd.buyers - self.outcome.sent))
 
+    @property
+    def _repeats(self) -> bool:
+        """Whether web says by itself that the sales are sold out."""
+        return self.now < self._repeated_until
+
     def _pass_web(self, count: int) -> None:
-        refuses = self.shop.refuses_at_web and self.now > self._sold_out_at + COPY_SECONDS
         for came, part, tries in self.web.line.take(count):
-            if refuses:
+            if self._repeats:
+                self._refused += part
+                self._answer(part)
                 self._tell(SOLD_OUT, came, part)
             else:
                 self.gate.line.put(came, part, tries)
 
-    def _pass_gate(self, count: int) -> None:
+    def _refuse(self, came: int, count: int) -> None:
+        """The gate says that the sale is sold out, to so many."""
+        passed, crowd = self.now - self._window_at, CROWD * self.shop.web_processes * self.crowd.sales
+        if passed > CROWD_SECONDS:
+            self._is_crowd = self._refused >= crowd and passed <= 2 * CROWD_SECONDS
+            self._window_at, self._refused = self.now, 0
+        self._refused += count
+        if self.shop.repeats and (self._is_crowd or self._refused >= crowd):
+            self._repeated_until = self.now + REPEATED_SECONDS
+        self._tell(SOLD_OUT, came, count)
+
+    def _answer(self, count: int) -> None:
+        """The load generator has so many answers to read."""
         if self.crowd.connections:
             self.generator.line.put(self.tick, count)
+
+    def _pass_gate(self, count: int) -> None:
+        self._answer(count)
         for came, part, tries in self.gate.line.take(count):
-            if self.now > self._sold_out_at:
-                self._tell(SOLD_OUT, came, part)
+            if self._is_sold_out:
+                self._refuse(came, part)
                 continue
             room = max(0, self.shop.line_max * self.crowd.sales - self._waiting)
             admitted = min(part, room)
@@ -195,46 +219,38 @@ class Simulation:
                 self._due[self.tick + ticks + later].append((came, int(part), tries + 1))
         self._to_retry += count
 
-    def _take_batch(self) -> None:
-        """The workers take what waits, once they are done with what they had."""
-        if self.settling.line.total or not self._line.total:
-            return
-        count = min(self._line.total, self.shop.batch_max * int(self.settling.servers))
-        for came, part, _ in self._line.take(count):
-            self.settling.line.put(came, part)
-        self._batch_wait_ms = self.costs.settle_batch_ms
-
-    def _batch_ms(self) -> float:
-        """What is left of this tick for a batch's requests, after the wait that the batch itself is."""
-        waited = min(self.tick_ms, self._batch_wait_ms)
-        self._batch_wait_ms -= waited
-        self.settling.busy_ms += waited * self.settling.servers if self.settling.line.total else 0.0
-        return self.tick_ms - waited
-
-    def _pass_settling(self, count: int) -> None:
-        """A batch is told when the whole of it is committed."""
-        for came, part, _ in self.settling.line.take(count):
-            self._decided.put(came, part)
-        batch = self._decided.total
-        if self.settling.line.total or not batch:
-            return
-        for came, part, _ in self._decided.take(batch):
-            sold = min(part, self._units)
-            self._units -= sold
-            if sold:
-                self.outcome.last_sold = self.now
+    def _begin_turns(self, round_ms: float) -> None:
+        """The workers go on: what they are done with is told, and who waits is taken."""
+        begun = self.turns.begun
+        self._turns_ms = self.turns.begin(self._line, round_ms, self.tick_ms)
+        begun = self.turns.begun - begun
+        self.gate.owe(begun * self.costs.turn_redis_ms)
+        self.web.owe(begun * self.costs.wake_ms)
+        told = self.turns.told
+        self.gate.owe(told.total * self.costs.settle_redis_ms)
+        for came, part, _ in told.take(told.total):
+            sold = min(part, self._sold_untold)
+            self._sold_untold -= sold
             self.live.line.put(came, sold, 1)
             self.live.line.put(came, part - sold)
             self._stock_moved |= sold > 0
-        self.gate.owe(batch * self.costs.settle_redis_ms)
-        if not self._units:
-            self._sold_out_at = min(self._sold_out_at, self.now)
+        if not self._units and not self.turns.committed.total:
+            self._is_sold_out = True
+
+    def _pass_settling(self, count: int, granted_ms: float, round_ms: float) -> None:
+        """A batch is committed as a whole, and told afterwards."""
+        if not self.turns.end(count, granted_ms, round_ms):
+            return
+        self._sold_untold = min(self.turns.committed.total, self._units)
+        self._units -= self._sold_untold
+        if self._sold_untold:
+            self.outcome.last_sold = self.now
 
     def _pass_live(self, count: int) -> None:
         """Who waits for an outcome hears it; who listens hears the stock, and an update that is late is left out."""
         for came, part, is_sold in self.live.line.take(count):
             self._tell(CONFIRMED if is_sold else REJECTED, came, part)
-        if self._stock_moved and self.live.is_paid_up and self.now >= self._update_due:
+        if self._stock_moved and self.live.is_idle and self.now >= self._update_due:
             self.live.owe(self.crowd.listening * self.crowd.buyers * self.costs.frame_ms)
             self._stock_moved, self._update_due = False, self.now + UPDATE_SECONDS
         elif not self.live.is_paid_up:
@@ -253,4 +269,4 @@ class Simulation:
         }
         for pool, count in self.shop.cores.items():
             busy[f"cores ({pool})"] = self._pool_used[pool] / count / seconds_ms
-        self.outcome.busy = busy
+        self.outcome.busy, self.outcome.turns = busy, self.turns.begun

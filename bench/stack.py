@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,8 @@ class Stack:
     log_folder: Path
     valkey_pid: int
     postgres_pid: int
+    # The rows of the table of processes that run from the start, by name.
+    rows: dict[str, "Running"] = field(default_factory=dict)
 
     @property
     def web_url(self) -> str:
@@ -76,6 +78,16 @@ class Running:
     def cpu_seconds(self) -> float:
         """What they and their children have used so far, user and system."""
         return sum(cpu_seconds(pid) for pid in self.pids)
+
+    def cpu_seconds_beside(self) -> float:
+        """Of it, what threads other than the first of each process have used."""
+        family = [member for pid in self.pids for member in _family(pid)]
+        return sum(
+            thread.user_time + thread.system_time
+            for process in family
+            for thread in process.threads()
+            if thread.id != process.pid
+        )
 
 
 @contextmanager
@@ -111,7 +123,7 @@ def measured_stack(without: Collection[str] = LEFT_OUT, **environment: str) -> I
             _run(job)
         rows = {process.name: process for process in application(stack.settings) if process.name not in without}
         for process in rows.values():
-            cleanup.enter_context(started(stack, process))
+            stack.rows[process.name] = cleanup.enter_context(started(stack, process))
         for name, url in (("web", stack.web_url), ("live", stack.live_url)):
             if name in rows:
                 wait_until_it_answers(f"{url}/healthz")
@@ -146,19 +158,29 @@ def started(stack: Stack, process: Process, *, target: str = "") -> Iterator[Run
 
 def cpu_seconds(pid: int) -> float:
     """What a process and its children have used so far, user and system; those that are gone count nothing."""
-    try:
-        parent = psutil.Process(pid)
-        family = [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0.0
     total = 0.0
-    for process in family:
+    for process in _family(pid):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
         total += times.user + times.system
     return total
+
+
+def machine_cpu_seconds() -> float:
+    """What everything on this machine has used so far, the kernel too, and what its host gave to others."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and its children; none where it is gone."""
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def wait_until_it_answers(url: str) -> None:

@@ -68,17 +68,21 @@ class Station:
         self.busy_ms += granted_ms / speed
         self._credit_ms += granted_ms
         waiting = self.line.total
-        done = min(waiting, int(self._credit_ms / self.cost_ms + EPSILON)) if self.cost_ms > EPSILON else waiting
+        if self.cost_ms > EPSILON:
+            # What is owed is not forgiven: nobody is served until it is paid.
+            done = max(0, min(waiting, int(self._credit_ms / self.cost_ms + EPSILON)))
+        else:
+            done = waiting if self.is_paid_up else 0
         self._credit_ms -= done * self.cost_ms
         if done == waiting:
             self._credit_ms = min(self._credit_ms, 0.0)
-        return max(0, done)
+        return done
 
 
 def share_out(wants: Mapping[Station, float], cores: Mapping[str, float], tick_ms: float) -> dict[Station, float]:
     """The time that each station gets of the cores, in milliseconds.
 
-    As a scheduler does it: nobody gets more than they want, nobody has less than another who could have more.
+    As a scheduler does it: nobody gets more than they want, and no process has less than another that could have more.
     """
     room = {pool: count * tick_ms for pool, count in cores.items()}
     got = dict.fromkeys(wants, 0.0)
@@ -87,11 +91,11 @@ def share_out(wants: Mapping[Station, float], cores: Mapping[str, float], tick_m
         shares = dict.fromkeys(room, 0.0)
         for station in asking:
             for pool, share in station.pools.items():
-                shares[pool] += share
-        step = min(wants[station] - got[station] for station in asking)
+                shares[pool] += share * station.servers
+        step = min((wants[station] - got[station]) / station.servers for station in asking)
         step = min([step, *(room[pool] / share for pool, share in shares.items() if share > 0)])
         for station in asking:
-            got[station] += step
+            got[station] += step * station.servers
         for pool, share in shares.items():
             room[pool] -= step * share
         asking = [
