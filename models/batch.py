@@ -17,18 +17,23 @@ from models.buyer_months import add_units, with_month
 from models.clock import to_ms
 from models.connections import tell_transaction
 from models.database import database_now, transaction
-from models.decide import Holding, Outcome, Request, decide
-from models.outcomes import Settlement, Waiting, write_outcomes
+from models.decide import Holding, Outcome, Request, SaleTerms
+from models.messages import send_together
+from models.outcomes import Settlement, Waiting, purchases_of
 from models.purchase import Kind, Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_rules import end_if_sold_out, lock_sale, touch
 from models.settings import settings
 from models.snapshot import SaleSnapshot, terms_of
-from models.totals import add_totals
+from models.totals import totals_of
 
 # How much longer a worker waits for a sale's row than anybody who has it may stall.
 NEXT_WAITS_MS = 1_000
+
+# What is done while PostgreSQL writes: it gets the new requests of the batch, and how the sale stands behind it, unless
+# more than that decides what becomes of the next.
+Meanwhile = Callable[[Waiting, SaleTerms | None], None]
 
 # Not the sale's row, for which checkouts and operators wait as well: only whoever settles has to know of the others.
 SETTLING = "pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
@@ -80,13 +85,11 @@ class SettledBatch:
         return self.settlement.outcomes if self.settlement else ()
 
 
-def commit_batch(
-    sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Callable[[Waiting], None]
-) -> SettledBatch:
+def commit_batch(sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Meanwhile) -> SettledBatch:
     """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction.
 
-    `read_before` are those entries, where they were read already. `meanwhile` gets those that are new, once, when all
-    is decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows. Raises BusyError,
+    `read_before` are those entries, where they were read already. `meanwhile` is called at most once, when all is
+    decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows. Raises BusyError,
     and what PostgreSQL and Redis raise where they are away.
     """
     started = time.monotonic()
@@ -116,30 +119,28 @@ def _take_over(session: Session, sale_id: int) -> None:
         raise BusyError
 
 
-def _settle_fresh(
-    session: Session, sale: FlashSale, fresh: Waiting, meanwhile: Callable[[Waiting], None]
-) -> Settlement:
+def _settle_fresh(session: Session, sale: FlashSale, fresh: Waiting, meanwhile: Meanwhile) -> Settlement:
     """Decide the requests and write outcomes, stock and `settled_through`; the sale's row is locked."""
     now, requests = database_now(session), fresh.requests
     users = (request.user_id for request in requests)
     terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, requests), users)
-    decision = decide(terms, holdings, requests, to_ms(now), _first_tickets(session, sale.id, requests))
+    decided = fresh.decided(terms, holdings, to_ms(now), _first_tickets(session, sale.id, requests))
     if sale.state == SaleState.SCHEDULED and any(request.admitted_ms >= to_ms(sale.starts_at) for request in requests):
         # Beat only announces: a request that Redis admitted after the start proves that the sale is open.
         sale.state = SaleState.LIVE
-    sale.sold = decision.sold
-    sale.reserved = decision.reserved
+    sale.sold, sale.reserved = decided.decision.sold, decided.decision.reserved
     sale.settled_through = requests[-1].ticket
     touch(sale, now)
     end_if_sold_out(sale)
-    settlement = Settlement.of(sale, decision.outcomes, now)
-    meanwhile(fresh)
-    write_outcomes(session, settlement, fresh)
-    add_units(session, sale, ((each.request.user_id, each.request.quantity) for each in settlement.let_in()))
-    bought = [each.request for each in decision.outcomes if each.status is Status.CONFIRMED]
+    settlement = Settlement.of(sale, decided, now)
+    statements = [purchases_of(settlement, fresh)]
+    bought = [each.request for each in settlement.outcomes if each.status is Status.CONFIRMED]
     if bought:
         columns = (fresh if len(bought) == len(requests) else Waiting(bought)).columns
-        add_totals(session, sale.id, columns["users"], columns["tickets"], columns["quantities"])
+        statements.append(totals_of(sale.id, columns["users"], columns["tickets"], columns["quantities"]))
+    behind = terms_of(sale) if terms.max_per_user_month is None else None
+    send_together(session, statements, lambda: meanwhile(fresh, behind))
+    add_units(session, sale, ((each.request.user_id, each.request.quantity) for each in settlement.let_in()))
     session.flush()
     return settlement
 

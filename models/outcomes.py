@@ -6,19 +6,18 @@ Parameters have messages of their own too; a statement with its values inside is
 the session is idle in its transaction, which PostgreSQL bounds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Self
 
-import psycopg
-from sqlalchemy.orm import Session
-
 from models.arrays import array_of, text_array_of
 from models.clock import to_ms
-from models.decide import Outcome, Request
+from models.decide import Decision, Holding, Outcome, Request, SaleTerms, decide
+from models.messages import Statement
+from models.purchase import Kind
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 
@@ -48,11 +47,32 @@ class Waiting:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
+        self._guess: tuple[SaleTerms, Decided] | None = None
 
     def behind(self, ticket: int) -> "Waiting":
         """Those with a later ticket: this very object where all are later."""
         later = [request for request in self.requests if request.ticket > ticket]
         return self if len(later) == len(self.requests) else Waiting(later)
+
+    def guess(self, terms: SaleTerms) -> None:
+        """Decide ahead, should the sale stand so when these are settled. No hold is guessed, whose end rests on the
+        time."""
+        if all(request.kind is Kind.PURCHASE for request in self.requests):
+            decided = Decided(decide(terms, {}, self.requests, now_ms=0))
+            _ = decided.columns
+            self._guess = terms, decided
+
+    def decided(
+        self,
+        terms: SaleTerms,
+        holdings: Mapping[int, Holding],
+        now_ms: int,
+        first_tickets: Mapping[tuple[int, str], int],
+    ) -> "Decided":
+        """What becomes of these (models/decide.py): the guess, where all is as it was guessed."""
+        if self._guess is not None and self._guess[0] == terms and not holdings and not first_tickets:
+            return self._guess[1]
+        return Decided(decide(terms, holdings, self.requests, now_ms, first_tickets))
 
     @cached_property
     def columns(self) -> dict[str, str]:
@@ -70,6 +90,24 @@ class Waiting:
         }
 
 
+class Decided:
+    """What became of requests, and the columns that it fills in their rows."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """By the names that INSERT has for them."""
+        outcomes = self.decision.outcomes
+        return {
+            "statuses": text_array_of([outcome.status for outcome in outcomes]),
+            "reasons": text_array_of([outcome.reason for outcome in outcomes]),
+            "duplicates": array_of([outcome.duplicate_of for outcome in outcomes]),
+            "expiries": array_of([outcome.expires_ms for outcome in outcomes]),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """A batch's outcomes, in ticket order, and what they have in common. Money is Decimal in `currency`."""
@@ -79,12 +117,16 @@ class Settlement:
     currency: str
     revision: int
     settled_at: datetime
-    outcomes: Sequence[Outcome]
+    decided: Decided
 
     @classmethod
-    def of(cls, sale: FlashSale, outcomes: Sequence[Outcome], now: datetime) -> Self:
+    def of(cls, sale: FlashSale, decided: Decided, now: datetime) -> Self:
         """What was decided of a sale at a moment; the sale has its new revision."""
-        return cls(sale.id, sale.flash_price, sale.currency, sale.revision, now, outcomes)
+        return cls(sale.id, sale.flash_price, sale.currency, sale.revision, now, decided)
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        return self.decided.decision.outcomes
 
     def let_in(self) -> Iterator[Outcome]:
         """Those that have units now."""
@@ -118,21 +160,13 @@ class Settlement:
         ]
 
 
-def write_outcomes(session: Session, settlement: Settlement, fresh: Waiting) -> None:
-    """Insert a batch's purchases: the outcomes of these requests. The caller holds the sale's row lock."""
-    outcomes = settlement.outcomes
-    values = fresh.columns | {
+def purchases_of(settlement: Settlement, fresh: Waiting) -> Statement:
+    """What inserts a batch's purchases: the outcomes of these requests."""
+    values = {
         "sale_id": settlement.sale_id,
         "unit_price": settlement.unit_price,
         "currency": settlement.currency,
         "settled_at": settlement.settled_at,
         "revision": settlement.revision,
-        "statuses": text_array_of([outcome.status for outcome in outcomes]),
-        "reasons": text_array_of([outcome.reason for outcome in outcomes]),
-        "duplicates": array_of([outcome.duplicate_of for outcome in outcomes]),
-        "expiries": array_of([outcome.expires_ms for outcome in outcomes]),
     }
-    connection = session.connection().connection.driver_connection
-    assert isinstance(connection, psycopg.Connection)  # noqa: S101 - a session in a transaction has one
-    with psycopg.ClientCursor(connection) as cursor:
-        cursor.execute(INSERT, values)
+    return INSERT, values | fresh.columns | settlement.decided.columns

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from models import mailbox, metrics
 from models.announce import announce
 from models.batch import BusyError, SettledBatch, commit_batch
+from models.decide import SaleTerms
 from models.first_page import refresh_first_page
 from models.once import once
 from models.outcomes import Waiting
@@ -98,7 +99,8 @@ def _commit(sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -
 
 
 class _Beside:
-    """What is done while PostgreSQL writes a batch: the one before is told, and the one after is read."""
+    """What is done while PostgreSQL writes a batch: the one before is told, and the one after is read, and decided for
+    the case that nobody changes the sale in between."""
 
     def __init__(self, sale_id: int, untold: SettledBatch | None, *, reads_on: int) -> None:
         """`reads_on` is how many requests to read ahead; 0 for none."""
@@ -107,25 +109,29 @@ class _Beside:
         self._reads_on = reads_on
         self._started: Future[Waiting | None] | None = None
 
-    def start(self, fresh: Waiting) -> None:
-        """Begin, beside the batch of these requests. A batch that is not full has nothing behind it."""
+    def start(self, fresh: Waiting, behind: SaleTerms | None) -> None:
+        """Begin, beside the batch of these requests, which leaves the sale like this if all goes well. A batch that is
+        not full has nothing behind it."""
         reads_on = self._reads_on if len(fresh.requests) == self._reads_on else 0
         if self._untold is not None or reads_on:
-            self._started = _thread().submit(copy_context().run, self._do, fresh.requests[-1].ticket, reads_on)
+            last = fresh.requests[-1].ticket
+            self._started = _thread().submit(copy_context().run, self._do, last, reads_on, behind)
 
     def finish(self) -> Waiting | None:
         """Wait until it is done; returns what was read ahead, or None where nothing was, or was looked for."""
-        return self._started.result() if self._started else self._do(0, 0)
+        return self._started.result() if self._started else self._do(0, 0, None)
 
-    def _do(self, behind: int, reads_on: int) -> Waiting | None:
+    def _do(self, last: int, reads_on: int, terms: SaleTerms | None) -> Waiting | None:
         if self._untold is not None:
             _tell(self._untold)
-        requests = mailbox.read(self._sale_id, reads_on, behind=behind) if reads_on else []
+        requests = mailbox.read(self._sale_id, reads_on, behind=last) if reads_on else []
         if not requests:
             return None
         ahead = Waiting(requests)
-        # All that can be written of them before they are decided is written here.
+        # All that can be written of them before the sale is locked again is written here.
         _ = ahead.columns
+        if terms is not None:
+            ahead.guess(terms)
         return ahead
 
 

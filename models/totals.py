@@ -8,6 +8,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base
+from models.messages import Statement
 
 
 class BuyerTotal(Base):
@@ -32,16 +33,15 @@ class BuyerTotal(Base):
 
 
 # A batch's confirmed units, added to what their buyers had.
-ADD = text("""
+ADD = """
     INSERT INTO buyer_totals (sale_id, user_id, units, first_ticket)
-    SELECT :sale_id, user_id, sum(units), min(ticket)
-    FROM unnest(CAST(:users AS bigint[]), CAST(:tickets AS bigint[]), CAST(:units AS bigint[]))
-      AS bought (user_id, ticket, units)
+    SELECT %(sale_id)s, user_id, sum(units), min(ticket)
+    FROM unnest(%(users)s::bigint[], %(tickets)s::bigint[], %(units)s::bigint[]) AS bought (user_id, ticket, units)
     GROUP BY user_id
     ON CONFLICT (sale_id, user_id) DO UPDATE
     SET units = buyer_totals.units + excluded.units,
         first_ticket = least(buyer_totals.first_ticket, excluded.first_ticket)
-""")
+"""
 
 # Units given back by a buyer who has others left; their first purchase may have been the one that went back.
 TAKE = text("""
@@ -57,12 +57,15 @@ TAKE = text("""
 REMOVE = text("DELETE FROM buyer_totals WHERE sale_id = :sale_id AND user_id = :user_id AND units <= :units")
 
 
-def add_totals(session: Session, sale_id: int, users: str, tickets: str, units: str) -> None:
-    """Count units that became confirmed: who, with which ticket, how many, as arrays (models/arrays.py).
+def totals_of(sale_id: int, users: str, tickets: str, units: str) -> Statement:
+    """What counts units that become confirmed: who, with which ticket, how many, as arrays (models/arrays.py)."""
+    return ADD, {"sale_id": sale_id, "users": users, "tickets": tickets, "units": units}
 
-    The caller holds the sale's row lock.
-    """
-    session.execute(ADD, {"sale_id": sale_id, "users": users, "tickets": tickets, "units": units})
+
+def add_totals(session: Session, sale_id: int, users: str, tickets: str, units: str) -> None:
+    """Count units that became confirmed. The caller holds the sale's row lock."""
+    statement, values = totals_of(sale_id, users, tickets, units)
+    session.connection().exec_driver_sql(statement, dict(values))
 
 
 def take_totals(session: Session, sale_id: int, user_id: int, units: int) -> None:
