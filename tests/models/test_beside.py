@@ -4,10 +4,13 @@ A turn is one worker's; what another worker, an operator or a Redis that forgets
 two of its batches.
 """
 
+from threading import current_thread
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
-from models import batch, rediskeys, settle
+from models import batch, outcomes, rediskeys, settle
 from models.announce import rebuild_view
 from models.audit import audit_sale
 from models.database import transaction
@@ -15,7 +18,7 @@ from models.gate import admit
 from models.outcomes import Waiting
 from models.purchase import Kind, Purchase
 from models.redisclient import redis_client
-from models.sales import pause_sale
+from models.sales import patch_sale, pause_sale
 from models.settle import settle_turn
 
 SIZE = 3
@@ -106,15 +109,16 @@ def test_a_turn_reads_nothing_ahead_that_it_may_not_settle(line, waiting, told):
 
 def test_a_batch_that_is_rolled_back_is_not_told_and_the_one_before_it_is(line, told, monkeypatch, waiting):
     sale_id = line(9)
-    real = batch.write_outcomes
+    real, count = batch.send_together, iter(range(1, 100))
 
-    def fail_second(session, settlement, fresh):
-        if settlement.outcomes[0].request.ticket > SIZE:
+    def fail_second(session, statements, meanwhile):
+        if next(count) == 2:
+            meanwhile()
             raise DiedError
-        real(session, settlement, fresh)
+        real(session, statements, meanwhile)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "write_outcomes", fail_second)
+        patch.setattr(batch, "send_together", fail_second)
         with pytest.raises(DiedError):
             settle_turn(sale_id, batch_max=SIZE)
     assert told == [([1, 2, 3], True)]
@@ -171,6 +175,48 @@ def test_what_was_read_ahead_is_decided_by_the_sale_as_it_is_then(line, monkeypa
     settle_turn(sale_id, batch_max=SIZE)
 
     assert [status for _, _, status in outcomes_of(sale_id)] == ["confirmed"] * 3 + ["rejected"] * 6
+
+
+def test_what_was_decided_ahead_stands_where_nobody_changed_the_sale(line, monkeypatch):
+    """All but the first batch, which nobody could read ahead."""
+    decided_in = []
+    real = outcomes.decide
+    monkeypatch.setattr(
+        outcomes, "decide", lambda *args, **named: decided_in.append(current_thread().name) or real(*args, **named)
+    )
+
+    sale_id = line(3 * SIZE - 1, total_stock=7)
+    settle_turn(sale_id, batch_max=SIZE)
+
+    assert decided_in[0] == current_thread().name
+    assert len(decided_in) == 3
+    assert all(name.startswith("beside-settle") for name in decided_in[1:])
+    assert [status for _, _, status in outcomes_of(sale_id)] == ["confirmed"] * 7 + ["rejected"]
+    assert audit_sale(sale_id).agrees
+
+
+def test_units_taken_between_two_batches_are_not_sold_again(line, monkeypatch):
+    sale_id = line(2 * SIZE, total_stock=4)
+    before_batch(monkeypatch, 2, lambda _: patch_sale(sale_id, {"total_stock": 3}, actor_id=None))
+
+    settle_turn(sale_id, batch_max=SIZE)
+
+    assert [status for _, _, status in outcomes_of(sale_id)] == ["confirmed"] * 3 + ["rejected"] * 3
+    assert audit_sale(sale_id).agrees
+
+
+def test_control_whoever_trusts_what_was_decided_ahead_sells_a_unit_that_is_gone(line, monkeypatch):
+    sale_id = line(2 * SIZE, total_stock=4)
+    real = Waiting.decided
+
+    def trust(self, terms, *others):
+        return self._guess[1] if self._guess else real(self, terms, *others)
+
+    monkeypatch.setattr(Waiting, "decided", trust)
+    before_batch(monkeypatch, 2, lambda _: patch_sale(sale_id, {"total_stock": 3}, actor_id=None))
+
+    with pytest.raises(IntegrityError):
+        settle_turn(sale_id, batch_max=SIZE)
 
 
 def test_control_whoever_decides_by_what_the_sale_was_sells_a_paused_one(line, monkeypatch):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.decide import Holding, Request, SaleTerms, decide
+from models.outcomes import Waiting
 from models.purchase import Kind, Reason, Status
 from models.sale import SaleState
 
@@ -184,3 +185,26 @@ def test_a_line_cut_into_two_batches_has_the_same_outcomes_as_one(sale, line, cu
 
     assert [*first.outcomes, *second.outcomes] == whole.outcomes
     assert (second.sold, second.reserved) == (whole.sold, whole.reserved)
+
+
+@given(sales, sales, lines, elsewhere, st.booleans())
+def test_what_was_guessed_ahead_is_what_would_be_decided_now(guessed, sale, line, earlier, as_guessed):
+    """Or it is thrown away: whatever of the sale, its buyers or the time became another."""
+    requests = [
+        request(ticket=n, user_id=user, quantity=quantity, kind=kind, at=at, idempotency_key=key)
+        for n, (user, quantity, kind, at, key) in enumerate(line, 1)
+    ]
+    now, holdings = (guessed, {}) if as_guessed else (sale, earlier)
+    ahead = Waiting(requests)
+    ahead.guess(guessed)
+
+    assert ahead.decided(now, holdings, START + 50, {}).decision == decide(now, holdings, requests, START + 50)
+
+
+def test_a_key_that_was_settled_before_is_no_guess():
+    requests = [request(idempotency_key="once")]
+    ahead = Waiting(requests)
+    ahead.guess(SALE)
+
+    (outcome,) = ahead.decided(SALE, {}, START, {(1, "once"): 7}).decision.outcomes
+    assert (outcome.reason, outcome.duplicate_of) == ("DUPLICATE", 7)

@@ -81,7 +81,7 @@ class Store(RuleBasedStateMachine):
     @rule(batch=st.integers(1, 5), whole=st.integers(0, 2))
     def crash_before_the_commit(self, batch, whole):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(batches, "write_outcomes", _crash_after(whole, batches.write_outcomes))
+            patch.setattr(batches, "send_together", _crash_after(whole, batches.send_together, _begin_beside))
             with contextlib.suppress(CrashError):
                 settling.settle_turn(self.sale_id, batches=3, batch_max=batch)
 
@@ -185,12 +185,17 @@ class Store(RuleBasedStateMachine):
             return (query.filter_by(status=status) if status else query).all()
 
 
-def _crash_after(whole, step):
-    """The step as it is, so many times; then the process dies in it."""
+def _begin_beside(_session, _statements, meanwhile):
+    meanwhile()
+
+
+def _crash_after(whole, step, first=lambda *_, **__: None):
+    """The step as it is, so many times; then the process dies in it, when it has done what comes first."""
     left = [whole]
 
     def do(*args, **options):
         if not left[0]:
+            first(*args, **options)
             raise CrashError
         left[0] -= 1
         return step(*args, **options)
