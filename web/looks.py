@@ -34,6 +34,9 @@ def look_at(viewer: Identity, place: Place | None, wait_seconds: float, address:
         raise PurchaseNotFoundError
     heard = waiters().heard_of(*place, viewer.user_id) if wait_seconds else None
     waiting, is_said = _ask(viewer, address, None if heard else place)
+    if wait_seconds and heard is None and waiting is None:
+        # What left the line while Redis was asked, it told everybody in the same step.
+        heard = waiters().heard_of(*place, viewer.user_id)
     if heard is not None:
         return note_outcome(heard)
 

@@ -23,7 +23,7 @@ from models.settle import settle_turn
 from models.tokens import issue_access_token, issue_refresh_token, read_quickly
 from tests.doorstep.sides import Ways, bearer, numbers
 from tests.doorstep.test_looks import look
-from web import doorstep, stopping
+from web import doorstep, looks, stopping
 from web.app import create_app
 from web.news import news
 from web.waiting import waiters
@@ -311,6 +311,24 @@ class TestWaiting:
         assert len([each for each in asked if "FROM purchases" in each]) == 1, "or nothing is counted here"
         theirs = look_of(next(numbers), sale, 1, QUERY_STRING="wait=30")
         assert told(assert_told_alike(ways, by_doorstep=False, **theirs)) == (404, "PURCHASE_NOT_FOUND")
+
+    def test_an_outcome_that_comes_while_redis_is_asked_is_heard_from_the_news(self, ways, make_sale, me, monkeypatch):
+        look_there = looks.look
+        for ask in (ways.through, lambda **environ: (ways.around(**environ), None)):
+            sale = make_sale()
+            ticket = buy(sale, me)
+
+            def settle_first(onlooker, place, sale=sale, ticket=ticket):
+                settling = threading.Thread(target=settle_turn, args=(sale.id,))
+                settling.start()
+                settling.join()
+                eventually(lambda: waiters().heard_of(sale.id, ticket, me))
+                return look_there(onlooker, place)
+
+            monkeypatch.setattr(looks, "look", settle_first)
+            with statements() as asked:
+                answer, _ = ask(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
+            assert (told(answer), asked) == ((200, "confirmed"), [])
 
     def test_a_token_that_was_given_back_hears_nothing_though_the_news_had_it(self, ways, make_sale, me):
         sale = make_sale()
