@@ -12,8 +12,7 @@
 --            ARGV user, kind (p|r), quantity, nonce, idempotency key or '', its lifetime in s, most requests that may
 --                 wait, lifetime of the awake flag in ms, W3C traceparent of a request that is traced or '', whether the
 --                 caller waits for replicas before it says yes (1) or not (0)
--- who asks   KEYS revoked (string: is there if the token was given back), generation (string: the user's tokens are good
---                 from it on), then one for each limit
+-- who asks   KEYS revoked, generation (asker.lua), then one for each limit
 --            ARGV generation of the token, then amount and window in ms of each limit
 -- velocity   KEYS two for each signal, ARGV five for each (velocity.lua)
 --
@@ -22,8 +21,8 @@
 --
 -- Answers {code, findings of velocity, …}; ADMITTED and SEEN: ticket, settled through, pace, wake (1: send a wake-up),
 -- dedicated queue (1), how many more the limits let in (-1: no limit); PASSED, where nothing is asked of the sale and
--- nothing speaks against whoever asks: how many more; UNSEEN: nothing more. Loaded behind limit.lua, velocity.lua and
--- view.lua.
+-- nothing speaks against whoever asks: how many more; UNSEEN: nothing more. Loaded behind limit.lua, asker.lua,
+-- velocity.lua and view.lua.
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -39,8 +38,7 @@ local left = -1
 redis.set_repl(redis.REPL_NONE)
 
 if limits >= 0 then
-  local revoked, good_from = unpack(redis.call('MGET', KEYS[key], KEYS[key + 1]))
-  if revoked or tonumber(ARGV[arg]) < tonumber(good_from or 0) then return {'REVOKED', {}} end
+  if is_given_back(key, arg) then return {'REVOKED', {}} end
   if limits > 0 then
     local which, wait_ms
     left, which, wait_ms = take(limits, key + 2, arg + 1, now_ms)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.gate import Checks
     from models.velocity import Question
 
-SCRIPTS = ("limit.lua", "velocity.lua", "view.lua", "gate.lua")
+SCRIPTS = ("limit.lua", "asker.lua", "velocity.lua", "view.lua", "gate.lua")
 
 # What is asked of a sale: a place in its line, only whether the Idempotency-Key is known, or nothing.
 LINE, SEEN, NOTHING = "line", "seen", ""

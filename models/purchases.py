@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import bindparam, select, tuple_
 
 from models import mailbox, rediskeys
 from models.archives import refuse_archived_sale
-from models.database import transaction
+from models.database import engine, transaction
+from models.decide import Request
 from models.errors import NotFoundError
 from models.gate import estimate_seconds
 from models.purchase import Purchase
 from models.record import PurchaseRecord
 from models.redisclient import read_count, redis_client
+
+ROW = select(Purchase.__table__).where(Purchase.sale_id == bindparam("sale"), Purchase.ticket == bindparam("at"))
 
 
 class PurchaseNotFoundError(NotFoundError):
@@ -33,23 +36,31 @@ def find_purchase(sale_id: int, ticket: int, *, viewer_id: int, is_admin: bool =
         return is_admin or user_id == viewer_id
 
     row = _row(sale_id, ticket)
-    if row is None:
+    if row is None or not is_theirs(row.user_id):
+        # Where the row is somebody else's, the ticket was given out twice, and this request will line up anew.
         waiting = _waiting(sale_id, ticket)
         if waiting is not None and is_theirs(waiting.user_id):
             return waiting
-        row = _row(sale_id, ticket)
+        row = row or _row(sale_id, ticket)
     if row is not None and is_theirs(row.user_id):
         return _resolve_duplicate(row)
     return _find_moved(sale_id, ticket, viewer_id)
 
 
-def find_waiting(sale_id: int, ticket: int, *, viewer_id: int, is_admin: bool = False) -> PurchaseRecord | None:
-    """The purchase, if it lies in the mailbox and is the viewer's or an admin asks; PostgreSQL is not asked.
+def as_it_stands(
+    sale_id: int, ticket: int, waiting: PurchaseRecord | None, *, viewer_id: int, is_admin: bool = False
+) -> PurchaseRecord:
+    """The purchase as it stands, for its buyer or an admin; `waiting` is what lay in the mailbox under this ticket.
 
-    It may have been settled a moment ago: good for deciding whether to wait, and not for telling what is.
+    The mailbox was asked before PostgreSQL is: what is in neither was in neither, and what was settled but still lies
+    there is told as it was settled. Raises as `find_purchase` does.
     """
-    waiting = _waiting(sale_id, ticket)
-    return waiting if waiting is not None and (is_admin or waiting.user_id == viewer_id) else None
+    row = _row(sale_id, ticket)
+    if row is not None and (is_admin or row.user_id == viewer_id):
+        return _resolve_duplicate(row)
+    if waiting is not None and (is_admin or waiting.user_id == viewer_id):
+        return waiting
+    return _find_moved(sale_id, ticket, viewer_id)
 
 
 def _find_moved(sale_id: int, ticket: int, user_id: int) -> PurchaseRecord:
@@ -72,9 +83,10 @@ def _find_moved(sale_id: int, ticket: int, user_id: int) -> PurchaseRecord:
 
 
 def _row(sale_id: int, ticket: int) -> PurchaseRecord | None:
-    with transaction() as session:
-        row = session.get(Purchase, (sale_id, ticket))
-        return PurchaseRecord.of(row) if row else None
+    """Read without a session, which costs more than all the rest of it."""
+    with engine().connect() as connection:
+        row = connection.execute(ROW, {"sale": sale_id, "at": ticket}).one_or_none()
+    return PurchaseRecord.of(cast(Purchase, row)) if row else None
 
 
 def _resolve_duplicate(record: PurchaseRecord) -> PurchaseRecord:
@@ -90,7 +102,12 @@ def _waiting(sale_id: int, ticket: int) -> PurchaseRecord | None:
         return None
     view = redis_client().hmget(rediskeys.view(sale_id), ["settled_through", "pace"])
     settled_through, pace = cast(list[str | None], view)
-    position = max(0, ticket - (read_count(settled_through) or 0) - 1)
+    return in_line(sale_id, request, settled_through, pace)
+
+
+def in_line(sale_id: int, request: Request, settled_through: str | None, pace: str | None) -> PurchaseRecord:
+    """A request that waits, with its position, by what the sale's view has; the view may be another's work."""
+    position = max(0, request.ticket - (read_count(settled_through) or 0) - 1)
     return PurchaseRecord.queued(sale_id, request, position, estimate_seconds(position, pace))
 
 

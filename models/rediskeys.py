@@ -5,8 +5,8 @@ shard and one script may touch them together.
 
 | key | type | written by | read by | lives |
 | --- | --- | --- | --- | --- |
-| `{sale:7}:view` | hash | announce | gate, web | 2 days longer than its sale; PostgreSQL is the truth |
-| `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, web | an entry until its ticket is settled |
+| `{sale:7}:view` | hash | announce | gate, look, web | 2 days longer than its sale; PostgreSQL is the truth |
+| `{sale:7}:mailbox` | stream, ids `0-<ticket>` | gate | settle, look, web | an entry until its ticket is settled |
 | `{sale:7}:mailbox:draft` | stream | restored | restored | while a restore writes a line anew |
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
 | `{sale:7}:asked` | string | settle | settle | `AWAKE_MS`, or until the one who settles looks again |
@@ -25,6 +25,8 @@ shard and one script may touch them together.
 | `socket-ticket:<ticket>` | string | web | live, once | `SOCKET_TICKET_SECONDS` |
 | `limits:…` | strings | web (flask-limiter) | web | two windows of the limit |
 | `{user:7}:limit:<seconds>` | string `<start ms>:<before>:<count>`, in memory alone | gate | gate | two windows |
+| `{user:7}:looks:<seconds>` | as `limit` | look | look | two windows |
+| `{address:<address>}:looks:<seconds>` | as `limit` | look | look | two windows |
 | `{velocity}:address:<address>` | sorted set user -> ms | gate, in memory | gate | `velocity_accounts_window_seconds` |
 | `{velocity}:user:<user>` | sorted set sale -> ms | gate, in memory | gate | `velocity_sales_window_seconds` |
 | `{velocity}:group:<hash>:<sale>` | sorted set user -> ms | gate, in memory | gate | `velocity_group_window_seconds` |
@@ -106,6 +108,14 @@ def sale_of_news(channel: str) -> int:
 
 def limit(user_id: int, seconds: int) -> str:
     return f"{{user:{user_id}}}:limit:{seconds}"
+
+
+def looks_of_user(user_id: int, seconds: int) -> str:
+    return f"{{user:{user_id}}}:looks:{seconds}"
+
+
+def looks_of_address(customer: str, seconds: int) -> str:
+    return f"{{address:{customer}}}:looks:{seconds}"
 
 
 def revoked(user_id: int, jti: str) -> str:

@@ -1,10 +1,11 @@
 """Who is asking: tokens are checked before anything else of a request is looked at.
 
-A view says who may call it with one of three marks, right above the function:
+A view says who may call it with one of these marks, right above the function:
 
     @public            anybody
     @login_required    whoever has an access token
     @checked_at_gate   the same, where the gate itself asks whether it was given back
+    @checked_by_look   the same, where the look at a purchase asks it
     @admin_required    an admin
 
 A route under /api without a mark is refused when the application is made, and the OpenAPI document is written from the
@@ -40,6 +41,7 @@ __all__ = [
     "Identity",
     "admin_required",
     "current_user",
+    "identity_of",
     "identity_of_refresh_token",
     "identity_of_token",
     "init_auth",
@@ -103,9 +105,20 @@ def checked_at_gate(view: View) -> View:
     return login_required(view)
 
 
+def checked_by_look(view: View) -> View:
+    """For whoever has an access token, on a route that does nothing but show a purchase (web/looks.py, `look_at`)."""
+    view.is_checked_by_look = True  # type: ignore[attr-defined]
+    return login_required(view)
+
+
 def asks_gate(endpoint: str) -> bool:
     """Whether the gate checks who asks on this endpoint of the current application."""
     return getattr(current_app.view_functions.get(endpoint), "is_checked_at_gate", False)
+
+
+def is_look(endpoint: str) -> bool:
+    """Whether this endpoint of the current application is a look at a purchase, which checks who asks."""
+    return getattr(current_app.view_functions.get(endpoint), "is_checked_by_look", False)
 
 
 def _mark(view: View, access: Access) -> View:
@@ -205,7 +218,7 @@ def _authenticate() -> None:
     if access in (None, Access.PUBLIC) or request.method == "OPTIONS":
         return
     identity = current_user()
-    if asks_gate(endpoint):
+    if asks_gate(endpoint) or is_look(endpoint):
         return
     _refuse_revoked(identity)
     if access is Access.ADMIN:
@@ -226,11 +239,18 @@ def _refuse_customers(identity: Identity) -> None:
 
 
 def _refuse_revoked(identity: Identity) -> None:
-    """docs/decisions/0004-revocation-when-redis-is-away.md: while nobody can know, reading goes on, writing waits."""
+    refuse_revoked(identity, is_reading=request.method in SAFE_METHODS)
+
+
+def refuse_revoked(identity: Identity, *, is_reading: bool) -> None:
+    """Raises TokenRevokedError; and UnavailableError where nobody can know and something is to be written.
+
+    docs/decisions/0004-revocation-when-redis-is-away.md: while nobody can know, reading goes on, writing waits.
+    """
     try:
         revoked = is_revoked(identity.jti, identity.user_id, identity.generation)
     except REDIS_AWAY as error:
-        if request.method not in SAFE_METHODS:
+        if not is_reading:
             raise UnavailableError("Tokens cannot be checked at this moment", code="TOKEN_CHECK_UNAVAILABLE") from error
         log.warning("revocation.unchecked", user=identity.user_id)
         return
@@ -280,6 +300,11 @@ def _verify(token: str, kind: str) -> Identity:
     except RecursionError as error:
         # A forged token's claims are parsed before its signature is known to be wrong, however deep they nest.
         raise UnauthorizedError from error
+    return identity_of(claims)
+
+
+def identity_of(claims: tokens.Claims) -> Identity:
+    """Whoever is behind a sound token."""
     return Identity(claims.user_id, claims.role, claims.jti, claims.generation, claims.expires_at)
 
 

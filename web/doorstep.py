@@ -1,15 +1,15 @@
-"""The doorstep: plain requests for units, and looks at what is for sale, are answered in front of Flask.
+"""The doorstep: plain requests for units, and looks at purchases and sales, are answered in front of Flask.
 
 In a rush nearly every request is the same few bytes, and Flask, its extensions and our hooks cost several times what
 the gate itself does. So a request that is plain in every respect (a sound bearer token, a quantity as JSON, no wish but
 `Prefer: wait`) is read from the WSGI environment (PEP 3333), the gate is asked, the outcome is waited for if that is
-preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes. And
-what web/fresh.py keeps for a crowd is handed out here.
+preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes. A
+plain look at a purchase is answered here as well (web/looks.py), and what web/fresh.py keeps for a crowd is handed out.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
-answer of the gate that is not daily, with that answer in its environment, because the gate must not be asked twice.
-docs/decisions/0027-a-doorstep-before-flask.md has the figures; tests/doorstep holds the two ways side by
-side.
+answer that is not daily, with that answer in its environment, because neither gate nor look must be asked twice.
+docs/decisions/0027-a-doorstep-before-flask.md and 0032-looks-at-the-doorstep.md have the figures; tests/doorstep holds
+the two ways side by side.
 """
 
 import logging
@@ -18,31 +18,33 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import orjson
 from flask import Flask
 
-from models import metrics, tokens, tracing
+from models import metrics, tracing
 from models.errors import ConflictError
-from models.gate import QUANTITY_MAX, GateAnswer
+from models.gate import GateAnswer
 from models.ip_ranges import Action
 from models.logs import is_logged, name_lines
+from models.looks import Place
 from models.purchase import Kind, Reason
 from models.settings import settings
 from models.tokens import Claims
 from models.velocity import Attempt
+from web.auth import identity_of
 from web.crowd import crowd
 from web.envelope import refusal_body
 from web.fresh import LOOKED, answers, kept_body
 from web.guard import ASKED, action_for, admission_of, checks_of, knock
 from web.headers import HSTS, POLICIES, grant
 from web.json import to_json
-from web.limits import address_in, purchase_policy
+from web.limits import address_in, look_policy, purchase_policy
+from web.looks import look_at
+from web.plain import JSON_TYPES, holder_in, place_in, quantity_in, wait_in
 from web.preferences import KEY, read_wait_seconds
-from web.purchases import queued, told, wait_for_outcome
+from web.purchases import queued, shown, told, wait_for_outcome
 from web.requestlog import HEADER as REQUEST_ID
 from web.stopping import is_stopping
 from web.wake import waker
@@ -53,11 +55,6 @@ if TYPE_CHECKING:
 ROUTE = re.compile(r"/api/flash-sales/([1-9][0-9]{0,17})/(purchases|reservations)", re.ASCII)
 READ_BELOW = "/api/flash-sales/"
 KINDS = {"purchases": Kind.PURCHASE, "reservations": Kind.RESERVATION}
-JSON_TYPES = frozenset({"application/json", "application/json; charset=utf-8"})
-# A quantity and nothing else is shorter; whatever is longer has something in it that Flask must see.
-BODY_BYTES_MAX = 64
-# Digits alone, and few: Python reads other scripts' digits as numbers, and refuses numbers that are too long.
-LENGTH = re.compile(r"[0-9]{1,2}", re.ASCII)
 # What asks for another answer than the plain one, or for a line in the log.
 WISHES = ("HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
 # Let in, and the refusals that are all one status: the others come seldom, and Flask has the words for them.
@@ -120,22 +117,27 @@ class Doorstep:
 
 
 def _is_plain(environ: "WSGIEnvironment") -> bool:
-    """Whether nothing but the path, the token and the body can make the answer another one."""
-    return not (
-        environ.get("QUERY_STRING")
-        or environ.get("SCRIPT_NAME")
-        or any(wish in environ for wish in WISHES)
-        or is_stopping()
-    )
+    """Whether nothing but the path, the query, the token and the body can make the answer another one."""
+    return not (environ.get("SCRIPT_NAME") or any(wish in environ for wish in WISHES) or is_stopping())
 
 
 def _answer(environ: "WSGIEnvironment") -> Answer | None:
     """What is said here; None if it is for Flask to say, with ASKED in the environment if the gate was asked."""
+    place = place_in(environ)
+    if place is not None:
+        return _shown(environ, place)
+    if environ.get("QUERY_STRING"):
+        return None
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    if method == "GET" and path.startswith(READ_BELOW):
-        return _kept(environ, path)
+    if method == "GET":
+        return _kept(environ, path) if path.startswith(READ_BELOW) else None
     found = ROUTE.fullmatch(path) if method == "POST" else None
-    plain = _read(environ, int(found[1]), KINDS[found[2]]) if found else None
+    return _let_in(environ, int(found[1]), KINDS[found[2]]) if found else None
+
+
+def _let_in(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Answer | None:
+    """A request for units, if it is plain and the gate's answer is daily."""
+    plain = _read(environ, sale_id, kind)
     if plain is None:
         return None
     request_id = _name()
@@ -178,6 +180,22 @@ def _kept(environ: "WSGIEnvironment", path: str) -> Answer | None:
     return Answer(HTTPStatus.OK.value, body, _name(), {})
 
 
+def _shown(environ: "WSGIEnvironment", place: Place) -> Answer | None:
+    """A look at a purchase, if it is plain."""
+    wait_seconds = wait_in(environ)
+    address = address_in(environ)
+    who = None if wait_seconds is None or action_for(address) is Action.DENY else holder_in(environ)
+    if who is None or wait_seconds is None:
+        return None
+    request_id = _name()
+    try:
+        body, status = shown(look_at(identity_of(who), place, wait_seconds, address))
+    except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
+        environ[ASKED] = error
+        return None
+    return Answer(status, to_json(body), request_id, {} if settings().is_exempt(address) else look_policy())
+
+
 def _name() -> str:
     """This request's id, which its lines in the log have too."""
     request_id = uuid4().hex
@@ -186,48 +204,22 @@ def _name() -> str:
 
 
 def _read(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Plain | None:
-    """The request for units, if it is plain. What is read of its body is put back."""
+    """The request for units, if it is plain."""
     if environ.get("CONTENT_TYPE") not in JSON_TYPES:
         return None
-    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     key = environ.get("HTTP_IDEMPOTENCY_KEY")
-    if scheme != "Bearer" or (key is not None and (not KEY.fullmatch(key) or key[0] == '"')):
+    if key is not None and (not KEY.fullmatch(key) or key[0] == '"'):
         return None
     address = address_in(environ)
     action = action_for(address)
-    who = None if action is Action.DENY else _holder(token)
+    who = None if action is Action.DENY else holder_in(environ)
     # The body comes last: whoever shows no sound token is refused before anybody waits for it.
-    quantity = None if who is None else _quantity(environ)
+    quantity = None if who is None else quantity_in(environ)
     if who is None or quantity is None:
         return None
     attempt = Attempt(who.user_id, sale_id, address)
     wait_seconds = read_wait_seconds(environ.get("HTTP_PREFER", ""))
     return Plain(who, attempt, kind, quantity, key, action, wait_seconds)
-
-
-def _holder(token: str) -> Claims | None:
-    """Whoever a sound access token was given to; None if the library has to say what is wrong with it."""
-    try:
-        return tokens.read_quickly(token, tokens.ACCESS)
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        return None
-
-
-def _quantity(environ: "WSGIEnvironment") -> int | None:
-    """The quantity of a body that holds nothing else; None if a schema has to look at it."""
-    length = environ.get("CONTENT_LENGTH", "")
-    if not LENGTH.fullmatch(length) or not 0 < int(length) <= BODY_BYTES_MAX:
-        return None
-    raw = environ["wsgi.input"].read(int(length))
-    environ["wsgi.input"] = BytesIO(raw)
-    try:
-        body = orjson.loads(raw)
-    except ValueError:
-        return None
-    if not isinstance(body, dict) or body.keys() != {"quantity"}:
-        return None
-    quantity = body["quantity"]
-    return quantity if type(quantity) is int and 1 <= quantity <= QUANTITY_MAX else None
 
 
 def _told(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any], int, dict[str, str]]:

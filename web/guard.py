@@ -26,7 +26,7 @@ from web.standing import standing_copy
 from web.traces import begin_at_gate
 from web.unauthorized import TokenRevokedError
 
-# Where a WSGI environment has what the gate said already, when web/doorstep.py asked it: an answer, or what was raised.
+# Where a WSGI environment has what was said already when web/doorstep.py asked: the gate's answer, or what was raised.
 ASKED = "doorbuster.asked"
 # Asked by machines that decide whether this process lives, not by customers.
 ALWAYS_OPEN = frozenset({"/healthz", "/readyz"})

@@ -1,6 +1,7 @@
 """How often somebody may ask: flask-limiter on Redis, by user where the token is sound and by address otherwise.
 
-The routes that ask the gate for units are counted by the gate, in the trip to Redis that they make anyway.
+The routes that ask the gate for units are counted by the gate, and looks at a purchase by models/look.lua, in the trip
+to Redis that they make anyway.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from models.redisclient import REDIS_AWAY
 from models.rediscluster import UNSETTLED
 from models.redisurl import parse_cluster
 from models.settings import settings
-from web.auth import asks_gate, optional_user
+from web.auth import asks_gate, is_look, optional_user
 from web.envelope import fail
 
 UNKNOWN_ADDRESS = "unknown"
@@ -102,6 +103,11 @@ def purchase_limits() -> tuple[Limit, ...]:
     return _read_limits(settings().rate_limit_purchase)
 
 
+def look_limits() -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+    """The limits of looks at purchases, by user and by address; the look counts them (models/look.lua)."""
+    return _read_limits(settings().rate_limit_default), _read_limits(settings().rate_limit_address)
+
+
 @lru_cache(maxsize=8)
 def _read_limits(text: str) -> tuple[Limit, ...]:
     return tuple(Limit(item.amount, item.get_expiry()) for item in parse_many(text))
@@ -161,7 +167,7 @@ def init_limits(app: Flask) -> None:
         },
     )
     limiter.init_app(app)
-    _leave_to_the_gate(app)
+    _leave_to_the_scripts(app)
     app.register_error_handler(RateLimitExceeded, _refuse)
     app.register_error_handler(TooOftenError, _refuse_at_gate)
     app.after_request(_name_the_policy)
@@ -177,18 +183,23 @@ def _storage() -> tuple[str, dict[str, Any]]:
     return f"redis+cluster://{nodes}", {"require_full_coverage": False, **address.options}
 
 
-def _leave_to_the_gate(app: Flask) -> None:
+def _leave_to_the_scripts(app: Flask) -> None:
     """flask-limiter looks up the limits of every request, before and after it, also where it has none to count."""
     count = app.before_request_funcs[None].pop()
     count_afterwards = app.after_request_funcs[None].pop()
 
     @app.before_request
-    def count_unless_the_gate_does() -> Any:
-        return None if asks_gate(request.endpoint or "") else count()
+    def count_unless_a_script_does() -> Any:
+        return None if _is_counted_by_script() else count()
 
     @app.after_request
-    def count_afterwards_unless_the_gate_did(response: Response) -> Any:
-        return response if asks_gate(request.endpoint or "") else count_afterwards(response)
+    def count_afterwards_unless_a_script_did(response: Response) -> Any:
+        return response if _is_counted_by_script() else count_afterwards(response)
+
+
+def _is_counted_by_script() -> bool:
+    endpoint = request.endpoint or ""
+    return asks_gate(endpoint) or is_look(endpoint)
 
 
 def _refuse_at_gate(error: TooOftenError) -> Response:
@@ -235,9 +246,10 @@ def _name_the_policy(response: Response) -> Response:
 
     What is left of other routes' limits would cost another trip to Redis on every request: it is told only on a 429.
     """
-    if asks_gate(request.endpoint or ""):
+    if _is_counted_by_script():
         if not _is_exempt():
-            response.headers.update(purchase_policy(g.get("purchases_left")))
+            left = g.get("purchases_left")
+            response.headers.update(purchase_policy(left) if asks_gate(request.endpoint or "") else look_policy())
         return response
     counted = tuple(Limit(each.limit.amount, each.limit.get_expiry()) for each in limiter.current_limits)
     if counted:
@@ -252,6 +264,13 @@ def purchase_policy(left: int | None) -> dict[str, str]:
         # Of several, the gate does not say which is the tightest.
         return {"RateLimit-Policy": policy}
     return {"RateLimit-Policy": policy, "RateLimit": f'"{names[0]}";r={left}'}
+
+
+def look_policy() -> dict[str, str]:
+    """The headers that name the limits of looks at purchases."""
+    of_user, of_address = look_limits()
+    policy, _ = _policy_of(of_user + of_address)
+    return {"RateLimit-Policy": policy}
 
 
 @lru_cache(maxsize=64)

@@ -43,8 +43,8 @@ def read_wait_seconds(header: str) -> float:
     """The wait in a Prefer header, or in several that were joined; see `preferred_wait_seconds`."""
     for preference in header.split(","):
         name, _, value = preference.partition("=")
-        if name.strip().lower() == "wait" and WAIT.fullmatch(value.strip().strip('"')):
-            return min(float(value.strip().strip('"')), settings().wait_seconds_max)
+        if name.strip().lower() == "wait" and (seconds := read_seconds(value.strip().strip('"'))) is not None:
+            return seconds
     return 0
 
 
@@ -53,6 +53,12 @@ def asked_wait_seconds() -> float:
     value = request.args.get("wait")
     if value is None:
         return preferred_wait_seconds()
-    if not WAIT.fullmatch(value):
+    seconds = read_seconds(value)
+    if seconds is None:
         raise InvalidError.field("wait", "must be a number of seconds")
-    return min(float(value), settings().wait_seconds_max)
+    return seconds
+
+
+def read_seconds(text: str) -> float | None:
+    """So many seconds, at most our own maximum; None where it is no such number."""
+    return min(float(text), settings().wait_seconds_max) if WAIT.fullmatch(text) else None

@@ -1,23 +1,26 @@
 """Buying: a request goes in through the gate, and its outcome is waited for, asked for, or listed."""
 
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from flask import request
 from flask.wrappers import Response
 
 from models.clock import EPOCH
 from models.gate import Admission
+from models.looks import Place
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
-from models.purchases import PurchaseCursor, PurchaseNotFoundError, find_purchase, find_waiting, purchases_of
+from models.purchases import PurchaseCursor, find_purchase, purchases_of
 from models.record import PurchaseRecord
-from web.auth import Identity, checked_at_gate, current_user, login_required
+from web.auth import checked_at_gate, checked_by_look, current_user, login_required
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok, refusal_body, respond, success_body
 from web.errors import STATUS_OF_CODE
-from web.guard import pass_gate
+from web.guard import ASKED, pass_gate
+from web.limits import client_address
+from web.looks import look_at
 from web.openapi import api_blueprint, reads, refusal
 from web.preferences import asked_wait_seconds, idempotency_key, preferred_wait_seconds
 from web.purchase_json import purchase_json
@@ -91,9 +94,9 @@ def buy(path: SalePath, body: PurchaseBody) -> Response:
     responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`"), 410: ARCHIVED},
 )
 @reads(PREFER)
-@login_required
+@checked_by_look
 def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
-    return _show(path.sale_id, path.ticket)
+    return _show((path.sale_id, path.ticket))
 
 
 @blueprint.get(
@@ -102,12 +105,9 @@ def by_ticket(path: TicketPath, query: WaitQuery) -> Response:
     responses={200: Envelope[PurchaseView], 404: refusal("`PURCHASE_NOT_FOUND`"), 410: ARCHIVED},
 )
 @reads(PREFER)
-@login_required
+@checked_by_look
 def by_id(path: PurchasePath, query: WaitQuery) -> Response:
-    found = parse_purchase_id(path.purchase_id)
-    if found is None:
-        raise PurchaseNotFoundError
-    return _show(*found)
+    return _show(parse_purchase_id(path.purchase_id))
 
 
 @blueprint.get("/users/me/purchases", summary="My purchases, newest first", responses={200: PurchasePage})
@@ -204,33 +204,18 @@ def queued(admission: Admission, user_id: int, kind: Kind, quantity: int) -> Pur
     )
 
 
-def _show(sale_id: int, ticket: int) -> Response:
-    viewer = current_user()
-
-    def look() -> PurchaseRecord:
-        return find_purchase(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
-
-    seconds = asked_wait_seconds()
-    return _tell(_await(sale_id, ticket, viewer, seconds, look) if seconds else look())
-
-
-def _await(
-    sale_id: int, ticket: int, viewer: Identity, seconds: float, look: Callable[[], PurchaseRecord]
-) -> PurchaseRecord:
-    """The outcome of a ticket, or how it stands when the time is over.
-
-    PostgreSQL is asked last: a crowd that asks about its tickets right after the gate would be a crowd before it.
-    """
-    if (heard := waiters().heard_of(sale_id, ticket, viewer.user_id)) is not None:
-        return note_outcome(heard)
-    record = find_waiting(sale_id, ticket, viewer_id=viewer.user_id, is_admin=viewer.is_admin) or look()
-    if record.is_settled:
-        return record
-    return note_outcome(waiters().wait(sale_id, record.ticket, record.user_id, seconds, look)) or look()
+def _show(place: Place | None) -> Response:
+    """The purchase at this place, after the wait that is asked for; None is a place that no purchase can have."""
+    asked = request.environ.get(ASKED)
+    if asked is not None:
+        # At the doorstep, which found that it is for us to say.
+        raise asked
+    return respond(*shown(look_at(current_user(), place, asked_wait_seconds(), client_address())), None)
 
 
-def _tell(record: PurchaseRecord) -> Response:
-    return ok(purchase_json(record), message_of(record))
+def shown(record: PurchaseRecord) -> tuple[dict[str, Any], int]:
+    """What whoever looks at a purchase is answered: body and status."""
+    return success_body(purchase_json(record), message_of(record)), 200
 
 
 def place_of(record: PurchaseRecord) -> tuple[int, int, int]:

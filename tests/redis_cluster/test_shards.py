@@ -17,9 +17,10 @@ from models.clock import now
 from models.desk import read_desk
 from models.doctor import redis_server
 from models.errors import DomainError
-from models.gate import Checks, Limit, TooOftenError, admit, ask
+from models.gate import Checks, GivenBackError, Limit, TooOftenError, admit, ask
 from models.generations import tell_again
 from models.lines import read_lines
+from models.looks import Onlooker, look
 from models.purchase import Kind
 from models.redisclient import REDIS_AWAY, read_many, redis_client
 from models.rediscluster import ClusterAwayError
@@ -32,6 +33,7 @@ from ops.throwaway_shop import throwaway_shop
 from tests.cluster.switching import settings_of
 from tests.redis_cluster.rush import PATIENCE_SECONDS, eventually, failed_over, outcomes
 from web.auth import Identity, issue_access_token
+from web.looks import look_at
 from web.news import NewsReader
 
 
@@ -152,6 +154,43 @@ class TestTheGate:
             os.kill(frozen.pid, signal.SIGCONT)
         cluster.wait_until_whole()
         assert redis_client().xlen(rediskeys.mailbox(sale.id)) <= 2
+
+
+class TestALook:
+    """Users and addresses on shards of their own, apart from the sale's."""
+
+    def test_it_asks_each_shard_of_its_own(self, make_sale, cluster):
+        sale, limits = make_sale(), (Limit(3, 60),)
+        for user_id in (7, 8):
+            admit(sale.id, user_id, Kind.PURCHASE, 1)
+
+        def seen(user_id, customer, ticket=2):
+            who = Onlooker(user_id, "j", 0, customer, limits, limits)
+            return look(who, (sale.id, ticket))
+
+        assert [seen(8, "192.0.2.1").position for _ in range(3)] == [1] * 3
+        for user_id, customer in ((8, "192.0.2.2"), (9, "192.0.2.1")):
+            with pytest.raises(TooOftenError):
+                seen(user_id, customer)
+        tell_generation(10, 1)
+        with pytest.raises(GivenBackError):
+            seen(10, "192.0.2.3")
+        places = {cluster.master_of(rediskeys.looks_of_user(each, 60)).port for each in range(1, 40)}
+        assert len(places) == 3
+
+    def test_an_outcome_is_shown_while_the_shard_of_its_sale_or_its_buyer_says_nothing(self, make_sale, cluster):
+        sale = make_sale()
+        ticket = admit(sale.id, 7, Kind.PURCHASE, 1).ticket
+        settle_turn(sale.id)
+        viewer = Identity(7, "customer", "j", 0, now() + timedelta(hours=1))
+        for key in (rediskeys.view(sale.id), rediskeys.generation(7)):
+            frozen = cluster.master_of(key)
+            os.kill(frozen.pid, signal.SIGSTOP)
+            try:
+                assert look_at(viewer, (sale.id, ticket), 0, "192.0.2.1").status == "confirmed"
+            finally:
+                os.kill(frozen.pid, signal.SIGCONT)
+            cluster.wait_until_whole()
 
 
 class TestWhereASlotMoves:

@@ -1,0 +1,70 @@
+"""A look at one's purchase, for Flask's views and the doorstep: who looks is checked, and the outcome waited for."""
+
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
+
+from models.addresses import customer_of
+from models.gate import GivenBackError
+from models.gateline import GateBrokenError
+from models.looks import Onlooker, Place, look
+from models.purchases import PurchaseNotFoundError, as_it_stands, find_purchase
+from models.record import PurchaseRecord
+from models.redisclient import REDIS_AWAY
+from models.settings import settings
+from web.auth import Identity, refuse_revoked
+from web.limits import look_limits
+from web.traces import note_outcome
+from web.unauthorized import TokenRevokedError
+from web.waiting import waiters
+
+# Nobody was counted or checked: Redis is away or degraded, one connection broke, or something else lies under a key.
+UNSAID = (*REDIS_AWAY, OutOfMemoryError, ReadOnlyError, GateBrokenError)
+
+
+def look_at(viewer: Identity, place: Place | None, wait_seconds: float, address: str) -> PurchaseRecord:
+    """The purchase at this place as it stands, or its outcome, if it comes within so many seconds.
+
+    Whoever waits does not ask PostgreSQL where the news had the outcome, or the request is in line: a crowd that asks
+    about its tickets right after the gate would be a crowd before it.
+
+    Raises PurchaseNotFoundError, also where it is somebody else's or there is no such place, HistoryArchivedError,
+    TokenRevokedError, TooOftenError; and what PostgreSQL and Redis raise where they are away and are needed.
+    """
+    if place is None:
+        _ask(viewer, address, None)
+        raise PurchaseNotFoundError
+    heard = waiters().heard_of(*place, viewer.user_id) if wait_seconds else None
+    waiting, is_said = _ask(viewer, address, None if heard else place)
+    if wait_seconds and heard is None and waiting is None:
+        # What left the line while Redis was asked, it told everybody in the same step.
+        heard = waiters().heard_of(*place, viewer.user_id)
+    if heard is not None:
+        return note_outcome(heard)
+
+    def look_up() -> PurchaseRecord:
+        return find_purchase(*place, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
+
+    if wait_seconds and waiting is not None and (viewer.is_admin or waiting.user_id == viewer.user_id):
+        # It may have been settled a moment ago: good for deciding whether to wait, and not for telling what is.
+        record = waiting
+    elif is_said:
+        record = as_it_stands(*place, waiting, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
+    else:
+        record = look_up()
+    if record.is_settled or not wait_seconds:
+        return record
+    sale_id, _ = place
+    return note_outcome(waiters().wait(sale_id, record.ticket, record.user_id, wait_seconds, look_up)) or look_up()
+
+
+def _ask(viewer: Identity, address: str, place: Place | None) -> tuple[PurchaseRecord | None, bool]:
+    """The request, if it waits in line, and whether Redis said so. Raises TokenRevokedError and TooOftenError."""
+    by_user, by_address = ((), ()) if settings().is_exempt(address) else look_limits()
+    onlooker = Onlooker(viewer.user_id, viewer.jti, viewer.generation, customer_of(address), by_user, by_address)
+    try:
+        return look(onlooker, place), True
+    except GivenBackError as error:
+        raise TokenRevokedError from error
+    except UNSAID:
+        # Asked once more the long way, which knows what to do if that says nothing either.
+        refuse_revoked(viewer, is_reading=True)
+        return None, False
