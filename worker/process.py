@@ -51,7 +51,7 @@ def _warm_up(**_: Any) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY):
         settle_turn(NO_SALE)
-    # What is loaded by now stays: a batch makes thousands of objects, and each search for garbage went through the rest.
+    # What is loaded stays: a batch makes thousands of objects, and each search for garbage went through all the rest.
     gc.collect()
     gc.freeze()
 
