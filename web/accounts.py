@@ -11,7 +11,8 @@ from models.errors import NotFoundError
 from models.rediskeys import SOCKET_TICKET_SECONDS
 from models.revocations import Spent, revoke, spend
 from models.user import Role, User
-from web.auth import Identity, current_user, identity_of_refresh_token, identity_of_token, login_required, public
+from web.access import login_required, public
+from web.auth import Identity, current_user, identity_of_refresh_token, identity_of_token
 from web.body import optional_body
 from web.cookies import begin_session, is_by_cookie
 from web.envelope import ok

@@ -1,25 +1,11 @@
-"""Who is asking: tokens are checked before anything else of a request is looked at.
+"""Who is asking: tokens are checked before anything else of a request is looked at (web/access.py has the marks)."""
 
-A view says who may call it with one of these marks, right above the function:
-
-    @public            anybody
-    @login_required    whoever has an access token
-    @checked_at_gate   the same, where the gate itself asks whether it was given back
-    @checked_by_look   the same, where the look at a purchase asks it
-    @admin_required    an admin
-
-A route under /api without a mark is refused when the application is made, and the OpenAPI document is written from the
-same marks (web/openapi.py).
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from flask import Flask, current_app, g, request
+from flask import Flask, g, request
 from flask_jwt_extended import JWTManager, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException, WrongTokenError
 from jwt.exceptions import ExpiredSignatureError, InvalidTokenError
@@ -33,39 +19,27 @@ from models.settings import settings
 from models.signing import key_named
 from models.tokens import issue_access_token
 from models.user import Role
+from web.access import Access, access_of, asks_gate, is_look
 from web.cookies import access_cookie, check_csrf
 from web.unauthorized import TokenExpiredError, TokenMissingError, TokenRevokedError, UnauthorizedError
 
 __all__ = [
-    "Access",
     "Identity",
-    "admin_required",
     "current_user",
     "identity_of",
     "identity_of_refresh_token",
     "identity_of_token",
     "init_auth",
     "issue_access_token",
-    "login_required",
     "optional_user",
-    "public",
     "redeem_ticket",
     "require_admin",
     "welcome_user",
 ]
 
 log = structlog.get_logger()
-View = TypeVar("View", bound=Callable[..., Any])
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-
-
-class Access(Enum):
-    """Who may call a route."""
-
-    PUBLIC = "public"
-    USER = "user"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,55 +55,6 @@ class Identity:
     @property
     def is_admin(self) -> bool:
         return self.role == Role.ADMIN
-
-
-def public(view: View) -> View:
-    return _mark(view, Access.PUBLIC)
-
-
-def login_required(view: View) -> View:
-    return _mark(view, Access.USER)
-
-
-def admin_required(view: View) -> View:
-    return _mark(view, Access.ADMIN)
-
-
-def checked_at_gate(view: View) -> View:
-    """For whoever has an access token, on a route that does nothing but ask the gate (web/guard.py, `pass_gate`).
-
-    The gate itself asks whether the token was given back and counts the request, so nothing asks before it: three trips
-    to Redis less. What such a view does before the gate must be worth no secret and cost no more than reading a body.
-    """
-    view.is_checked_at_gate = True  # type: ignore[attr-defined]
-    return login_required(view)
-
-
-def checked_by_look(view: View) -> View:
-    """For whoever has an access token, on a route that does nothing but show a purchase (web/looks.py, `look_at`)."""
-    view.is_checked_by_look = True  # type: ignore[attr-defined]
-    return login_required(view)
-
-
-def asks_gate(endpoint: str) -> bool:
-    """Whether the gate checks who asks on this endpoint of the current application."""
-    return getattr(current_app.view_functions.get(endpoint), "is_checked_at_gate", False)
-
-
-def is_look(endpoint: str) -> bool:
-    """Whether this endpoint of the current application is a look at a purchase, which checks who asks."""
-    return getattr(current_app.view_functions.get(endpoint), "is_checked_by_look", False)
-
-
-def _mark(view: View, access: Access) -> View:
-    # A mark on the function itself, which functools.wraps carries through every other decorator.
-    view.access = access  # type: ignore[attr-defined]
-    return view
-
-
-def access_of(endpoint: str) -> Access | None:
-    """The mark of an endpoint of the current application, or None."""
-    return getattr(current_app.view_functions.get(endpoint), "access", None)
 
 
 def init_auth(app: Flask) -> None:

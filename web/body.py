@@ -20,6 +20,7 @@ MALFORMED = "MALFORMED_JSON"
 # PostgreSQL's text cannot hold it, and no name or address has it.
 NUL = "\x00"
 NO_NUL = "must not contain NUL characters"
+NO_UTF8 = "must be percent-encoded UTF-8 (RFC 3986, section 2.5)"
 
 
 def init_bodies(app: Flask) -> None:
@@ -72,7 +73,14 @@ def optional_body(schema: type[B]) -> B:
 def _check_query() -> None:
     if NUL in request.path:
         raise InvalidError.field("path", NO_NUL)
-    if b"%00" in request.query_string:
+    query = request.query_string
+    if not query.isascii():
+        # werkzeug reads what nobody percent-encoded as UTF-8, and fails where it is not.
+        try:
+            query.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidError.field("query", NO_UTF8) from error
+    if b"%00" in query:
         named = [FieldError(name.replace(NUL, ""), NO_NUL) for name in _args_with_nul()]
         raise InvalidError(fields=named or [FieldError("query", NO_NUL)])
 

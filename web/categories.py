@@ -7,7 +7,7 @@ from flask.wrappers import Response
 from models import categories
 from models.clock import to_iso
 from models.product import Category
-from web.auth import admin_required, public
+from web.access import admin_required, public
 from web.envelope import ok
 from web.openapi import api_blueprint, refusal
 from web.schemas import Envelope, PageEnvelope, PageQuery

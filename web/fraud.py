@@ -8,7 +8,8 @@ from flask.wrappers import Response
 from models import fraud
 from models.clock import to_iso
 from models.fraud import FraudFilter, FraudRecord
-from web.auth import admin_required, current_user
+from web.access import admin_required
+from web.auth import current_user
 from web.cursors import decode_cursor, encode_cursor
 from web.envelope import ok
 from web.openapi import api_blueprint, refusal

@@ -15,7 +15,8 @@ from flask.wrappers import Response
 
 from models.clock import now, to_iso
 from models.once import once
-from web.auth import SAFE_METHODS, Access, access_of, asks_gate
+from web.access import Access, access_of, asks_gate
+from web.auth import SAFE_METHODS
 
 View = TypeVar("View", bound=Callable[..., Any])
 

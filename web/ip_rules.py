@@ -7,7 +7,8 @@ from flask.wrappers import Response
 from models import ip_rule
 from models.clock import now, to_iso
 from models.ip_rule import IpRule, NewIpRule
-from web.auth import admin_required, current_user
+from web.access import admin_required
+from web.auth import current_user
 from web.envelope import ok
 from web.limits import client_address
 from web.openapi import api_blueprint, refusal

@@ -10,7 +10,8 @@ from models.errors import InvalidError
 from models.first_page import FIRST_PAGE, first_page
 from models.leaderboard import Place, RankedRow, Row, by_totals, chronological
 from models.sale_queries import get_sale
-from web.auth import Identity, current_user, login_required
+from web.access import login_required
+from web.auth import Identity, current_user
 from web.cursors import decode_cursor, encode_cursor
 from web.envelope import ok
 from web.fields import BIGINT_MAX

@@ -26,7 +26,8 @@ from models.redisclient import REDIS_AWAY
 from models.rediscluster import UNSETTLED
 from models.redisurl import parse_cluster
 from models.settings import settings
-from web.auth import asks_gate, is_look, optional_user
+from web.access import asks_gate, is_look
+from web.auth import optional_user
 from web.envelope import fail
 
 UNKNOWN_ADDRESS = "unknown"

@@ -20,7 +20,7 @@ from flask_openapi.openapi import OpenAPI
 from flask_openapi.utils import parse_rule
 from pydantic.alias_generators import to_camel
 
-from web.auth import Access, public
+from web.access import Access, public
 from web.description import Document, describe
 from web.headers import DOCS_PREFIX
 from web.json import json_response
@@ -137,7 +137,7 @@ def init_openapi(app: DescribedApp) -> None:
         view = app.view_functions[rule.endpoint]
         access = getattr(view, "access", None)
         if access is None:
-            raise RuntimeError(f"{rule.rule} does not say who may call it: see web/auth.py")
+            raise RuntimeError(f"{rule.rule} does not say who may call it: see web/access.py")
         for method in rule.methods or ():
             operation = getattr(path, method.lower(), None)
             if isinstance(operation, Operation):

@@ -15,7 +15,7 @@ from models.errors import UnavailableError
 from models.once import once
 from models.runtime import on_gevent
 from models.settings import settings
-from web.auth import Access, access_of
+from web.access import Access, access_of
 
 SHARE = 2
 

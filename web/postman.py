@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from flask.wrappers import Response
 from pydantic.alias_generators import to_camel
 
-from web.auth import public
+from web.access import public
 from web.description import PARAMETERS, Document
 from web.json import json_response, to_json
 from web.openapi import DescribedApp

@@ -9,7 +9,8 @@ from models.catalogue import NewProduct, ProductQuery
 from models.clock import to_iso
 from models.product import Product
 from models.product_sale import create_product
-from web.auth import admin_required, current_user, public
+from web.access import admin_required, public
+from web.auth import current_user
 from web.envelope import ok
 from web.openapi import api_blueprint
 from web.schemas import Envelope, PageEnvelope

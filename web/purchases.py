@@ -13,7 +13,8 @@ from models.looks import Place
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseCursor, find_purchase, purchases_of
 from models.record import PurchaseRecord
-from web.auth import checked_at_gate, checked_by_look, current_user, login_required
+from web.access import checked_at_gate, checked_by_look, login_required
+from web.auth import current_user
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok, refusal_body, respond, success_body

@@ -10,7 +10,8 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 
 from models.logs import is_logged, name_lines
-from web.auth import Identity, asks_gate
+from web.access import asks_gate
+from web.auth import Identity
 from web.traces import is_traced
 
 log = structlog.get_logger()

@@ -19,7 +19,8 @@ from models.purchase import Kind, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseNotFoundError, find_purchase
 from models.record import PurchaseRecord
 from models.reservations import ProductStatus
-from web.auth import admin_required, checked_at_gate, current_user, login_required, public
+from web.access import admin_required, checked_at_gate, login_required, public
+from web.auth import current_user
 from web.body import optional_body
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok

@@ -7,8 +7,9 @@ from flask.wrappers import Response
 from models import sales
 from models.errors import FieldError, InvalidError
 from models.sale_queries import SaleFilter, get_sale, list_sales, live_sales
+from web.access import admin_required, public
 from web.audits import audit_of
-from web.auth import admin_required, current_user, optional_user, public
+from web.auth import current_user, optional_user
 from web.envelope import ok
 from web.fresh import kept_fresh
 from web.openapi import api_blueprint, refusal

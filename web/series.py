@@ -13,7 +13,8 @@ from models.restarts import restart_sale
 from models.sale_queries import get_sale
 from models.series import Series, SeriesReset, SeriesRun
 from models.series_rules import NewSeries, clock
-from web.auth import admin_required, current_user, public
+from web.access import admin_required, public
+from web.auth import current_user
 from web.envelope import ok
 from web.openapi import api_blueprint, refusal
 from web.sale_json import sale_json

@@ -14,7 +14,8 @@ from flask.wrappers import Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.operator_log import note_action
-from web.auth import SAFE_METHODS, Access, Identity, access_of
+from web.access import Access, access_of
+from web.auth import SAFE_METHODS, Identity
 
 log = structlog.get_logger()
 

@@ -8,8 +8,9 @@ from models import accounts
 from models.accounts import Changed
 from models.clock import to_iso
 from models.user import Role, User
+from web.access import admin_required
 from web.accounts import user_json
-from web.auth import admin_required, current_user
+from web.auth import current_user
 from web.envelope import ok
 from web.openapi import api_blueprint, refusal
 from web.schemas import Envelope, PageEnvelope

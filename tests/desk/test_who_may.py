@@ -6,7 +6,7 @@ from sqlalchemy import select
 from models.database import transaction
 from models.operator_log import OperatorEntry
 from tests.desk.conftest import HTML
-from web.auth import Access
+from web.access import Access
 
 IDS = {"id": "1", "purchase_id": "1-1"}
 

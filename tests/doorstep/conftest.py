@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.doorstep.sides import Ways
+from tests.doorstep.sides import Ways, numbers
 from web.app import create_app
 from web.standing import standing_copy
 
@@ -17,3 +17,9 @@ def ways(application, store):
     """The application with its doorstep, and what is behind it; counts what Flask is asked."""
     assert standing_copy().renew()
     return application
+
+
+@pytest.fixture
+def me():
+    """The id of a buyer who did not come before."""
+    return next(numbers)

@@ -1,106 +1,28 @@
 """Looks at purchases, before Flask and by Flask, side by side: the same stores, the same answers."""
 
 import json
-import threading
-import time
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from models import holds, rediskeys
 from models.clock import now, to_ms
-from models.database import engine, transaction
-from models.gate import admit
-from models.ip_ranges import Action
+from models.database import transaction
 from models.purchase import Kind
 from models.redisclient import redis_client
-from models.revocations import revoke
 from models.sales import end_sale
-from models.settings import settings
 from models.settle import settle_turn
-from models.tokens import issue_access_token, issue_refresh_token, read_quickly
-from tests.doorstep.sides import Ways, bearer, numbers
-from tests.doorstep.test_looks import look
-from web import doorstep, looks, stopping
-from web.app import create_app
-from web.news import news
+from models.tokens import issue_access_token, issue_refresh_token
+from tests.doorstep.looking import (
+    FORMS,
+    assert_told_alike,
+    buy,
+    look_of,
+    told,
+)
+from tests.doorstep.sides import bearer, numbers
 from web.waiting import waiters
-
-PATIENCE_SECONDS = 60
-FORMS = ["/api/purchases/{sale}-{ticket}", "/api/flash-sales/{sale}/purchases/{ticket}"]
-
-
-def look_of(user_id, sale, ticket, form=FORMS[0], **environ):
-    path = form.format(sale=getattr(sale, "id", sale), ticket=ticket)
-    return look(path, HTTP_AUTHORIZATION=bearer(user_id)) | environ
-
-
-def assert_told_alike(ways, *, by_doorstep=True, **environ):
-    """Nobody is changed by being looked at, so both ways are asked one after the other."""
-    short, was_short = ways.through(**environ)
-    long = ways.around(**environ)
-    assert short.alike() == long.alike()
-    assert was_short is by_doorstep, short
-    return short
-
-
-def told(answer):
-    body = json.loads(answer.body)
-    return (int(answer.status[:3]), (body.get("data") or {}).get("status") or body.get("code"))
-
-
-def buy(sale, user_id, kind=Kind.PURCHASE, quantity=1, **named):
-    return admit(sale.id, user_id, kind, quantity, **named).ticket
-
-
-@pytest.fixture
-def me():
-    return next(numbers)
-
-
-@pytest.fixture
-def _ears(ways):
-    """This process hears the news, and remembers none of the last test: its sales had the same ids."""
-    waiters().missed()
-    assert news().wait_until_connected(PATIENCE_SECONDS)
-
-
-def eventually(is_so):
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (found := is_so()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
-
-
-@contextmanager
-def statements():
-    """What this thread asks PostgreSQL meanwhile."""
-    asked, here = [], threading.get_ident()
-
-    def note(_connection, _cursor, statement, *_):
-        if threading.get_ident() == here:
-            asked.append(statement)
-
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
-
-
-@contextmanager
-def settled_when_somebody_waits(sale):
-    def settle():
-        eventually(lambda: waiters()._waits.get(sale.id))
-        settle_turn(sale.id)
-
-    worker = threading.Thread(target=settle)
-    worker.start()
-    yield
-    worker.join()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -285,201 +207,3 @@ def test_a_sale_whose_history_was_archived_is_flasks_to_tell(ways, make_sale, me
     for form in FORMS:
         answer = assert_told_alike(ways, by_doorstep=False, **look_of(me, sale, 1, form))
         assert told(answer) == (410, "HISTORY_ARCHIVED")
-
-
-class TestWaiting:
-    pytestmark = pytest.mark.usefixtures("_ears")
-
-    def test_whoever_waits_in_line_is_woken_and_postgres_is_not_asked(self, ways, make_sale, me):
-        for ask in (ways.through, lambda **environ: (ways.around(**environ), None)):
-            sale = make_sale()
-            ticket = buy(sale, me)
-            with statements() as asked, settled_when_somebody_waits(sale):
-                answer, by_doorstep = ask(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
-            assert (told(answer), asked) == ((200, "confirmed"), [])
-            assert by_doorstep in (True, None)
-
-    def test_whoever_asks_a_moment_after_the_outcome_hears_it_from_the_news(self, ways, make_sale, me):
-        sale = make_sale(total_stock=1)
-        tickets = {"confirmed": buy(sale, me), "rejected": buy(sale, me)}
-        waiters().heard_of(sale.id, 1, me)
-        settle_turn(sale.id)
-        eventually(lambda: waiters().heard_of(sale.id, tickets["rejected"], me))
-
-        for status, ticket in tickets.items():
-            with statements() as asked:
-                answer = assert_told_alike(ways, **look_of(me, sale, ticket, QUERY_STRING="wait=30"))
-            assert (told(answer), asked) == ((200, status), [])
-        with statements() as asked:
-            assert told(ways.through(**look_of(me, sale, 1))[0]) == (200, "confirmed")
-        assert len([each for each in asked if "FROM purchases" in each]) == 1, "or nothing is counted here"
-        theirs = look_of(next(numbers), sale, 1, QUERY_STRING="wait=30")
-        assert told(assert_told_alike(ways, by_doorstep=False, **theirs)) == (404, "PURCHASE_NOT_FOUND")
-
-    def test_an_outcome_that_comes_while_redis_is_asked_is_heard_from_the_news(self, ways, make_sale, me, monkeypatch):
-        look_there = looks.look
-        for ask in (ways.through, lambda **environ: (ways.around(**environ), None)):
-            sale = make_sale()
-            ticket = buy(sale, me)
-
-            def settle_first(onlooker, place, sale=sale, ticket=ticket):
-                settling = threading.Thread(target=settle_turn, args=(sale.id,))
-                settling.start()
-                settling.join()
-                eventually(lambda: waiters().heard_of(sale.id, ticket, me))
-                return look_there(onlooker, place)
-
-            monkeypatch.setattr(looks, "look", settle_first)
-            with statements() as asked:
-                answer, _ = ask(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
-            assert (told(answer), asked) == ((200, "confirmed"), [])
-
-    def test_a_token_that_was_given_back_hears_nothing_though_the_news_had_it(self, ways, make_sale, me):
-        sale = make_sale()
-        ticket = buy(sale, me)
-        waiters().heard_of(sale.id, ticket, me)
-        settle_turn(sale.id)
-        eventually(lambda: waiters().heard_of(sale.id, ticket, me))
-        token = bearer(me)
-        claims = read_quickly(token.removeprefix("Bearer "), "access")
-
-        for query in ("wait=30", ""):
-            environ = look_of(me, sale, ticket, QUERY_STRING=query, HTTP_AUTHORIZATION=token)
-            assert told(assert_told_alike(ways, **environ)) == (200, "confirmed")
-        revoke(me, claims.jti, claims.expires_at)
-        for query in ("wait=30", ""):
-            environ = look_of(me, sale, ticket, QUERY_STRING=query, HTTP_AUTHORIZATION=token)
-            assert told(assert_told_alike(ways, by_doorstep=False, **environ)) == (401, "TOKEN_REVOKED")
-
-    def test_an_outcome_whose_entry_still_lies_in_the_mailbox_is_shown(self, ways, make_sale, me, monkeypatch):
-        """A worker that died between the commit and the telling: the mailbox says that it waits, PostgreSQL knows."""
-        sale = make_sale()
-        ticket = buy(sale, me)
-        monkeypatch.setattr("models.settle.announce", lambda *_, **__: None)
-        settle_turn(sale.id)
-        assert redis_client().xlen(rediskeys.mailbox(sale.id)) == 1
-
-        for query in ("", "wait=30"):
-            answer = assert_told_alike(ways, **look_of(me, sale, ticket, QUERY_STRING=query))
-            assert told(answer) == (200, "confirmed")
-
-    def test_whoever_finds_no_place_to_wait_is_told_how_it_stands(self, ways, make_sale, me, monkeypatch):
-        sale = make_sale()
-        monkeypatch.setattr(waiters(), "_places", threading.BoundedSemaphore(1))
-        assert waiters()._places.acquire()
-
-        answer = assert_told_alike(ways, **look_of(me, sale, buy(sale, me), QUERY_STRING="wait=30"))
-
-        assert told(answer) == (200, "queued")
-
-    def test_a_process_that_stops_tells_those_who_wait_how_it_stands(self, ways, make_sale, me, monkeypatch):
-        sale = make_sale()
-        ticket = buy(sale, me)
-
-        def stop():
-            eventually(lambda: waiters()._waits.get(sale.id))
-            monkeypatch.setattr(stopping, "_asked", True)
-            monkeypatch.setattr(waiters(), "_leaving", True)
-            waiters().missed()
-
-        stopper = threading.Thread(target=stop)
-        stopper.start()
-        answer, by_doorstep = ways.through(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
-        stopper.join()
-        refused, refused_there = ways.through(**look_of(me, sale, ticket))
-
-        assert (told(answer), by_doorstep, answer.headers["Connection"]) == ((200, "queued"), True, "close")
-        assert (told(refused)[0], refused_there, refused.headers["Connection"]) == (503, False, "close")
-
-
-def test_it_is_asked_once_whichever_way_the_answer_takes(ways, make_sale, me, monkeypatch):
-    monkeypatch.setattr("web.purchases.look_at", lambda *_: pytest.fail("asked again"))
-    sale = make_sale()
-
-    answer, by_doorstep = ways.through(**look_of(me, sale, 1))
-
-    assert (told(answer), by_doorstep) == ((404, "PURCHASE_NOT_FOUND"), False)
-    assert redis_client().get(rediskeys.looks_of_user(me, 60)).endswith(":1")
-
-
-def test_redis_away_keeps_nobody_from_an_outcome_and_the_rest_is_flasks_to_say(ways, make_sale, store, me):
-    """docs/decisions/0004-revocation-when-redis-is-away.md"""
-    sale = make_sale()
-    settled = buy(sale, me)
-    settle_turn(sale.id)
-    waiting = buy(sale, me)
-    store.valkey.kill()
-    try:
-        told_outcome = assert_told_alike(ways, **look_of(me, sale, settled))
-        unknown = assert_told_alike(ways, by_doorstep=False, **look_of(me, sale, waiting))
-    finally:
-        store.valkey.start()
-
-    assert told(told_outcome) == (200, "confirmed")
-    assert (told(unknown), unknown.headers["Retry-After"]) == ((503, "UNAVAILABLE"), "1")
-
-
-def test_one_connection_that_broke_is_nothing_that_a_buyer_hears_of(ways, make_sale, me):
-    """And the token is asked about all the same."""
-    sale = make_sale()
-    environ = look_of(me, sale, buy(sale, me))
-    token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
-    assert told(ways.through(**environ)[0]) == (200, "queued")
-
-    redis_client().client_kill_filter(_type="normal", skipme=False)
-    # The first finds the connection closed, the second makes another.
-    assert [told(ways.through(**environ)[0]) for _ in range(2)] == [(200, "queued")] * 2
-    revoke(me, read_quickly(token, "access").jti, now() + timedelta(hours=1))
-    redis_client().client_kill_filter(_type="normal", skipme=False)
-    assert told(ways.through(**environ)[0]) == (401, "TOKEN_REVOKED")
-
-
-def test_something_else_in_the_place_of_a_key_hides_no_outcome(ways, make_sale, me):
-    sale = make_sale()
-    settled = buy(sale, me)
-    settle_turn(sale.id)
-    for key in (rediskeys.mailbox(sale.id), rediskeys.looks_of_user(me, 60)):
-        redis_client().delete(key)
-        redis_client().lpush(key, "something else")
-
-    assert told(assert_told_alike(ways, **look_of(me, sale, settled))) == (200, "confirmed")
-    unknown = assert_told_alike(ways, by_doorstep=False, **look_of(me, sale, settled + 1))
-    assert told(unknown) == (503, "UNAVAILABLE")
-
-
-def test_a_redis_without_memory_and_one_that_misses_its_replicas_let_everybody_look(ways, make_sale, me):
-    sale = make_sale()
-    ticket = buy(sale, me)
-    for name, value in (("maxmemory", 1), ("min-replicas-to-write", 1)):
-        redis_client().config_set(name, value)
-        try:
-            answer = assert_told_alike(ways, **look_of(me, sale, ticket))
-        finally:
-            redis_client().config_set(name, 0)
-        assert told(answer) == (200, "queued")
-
-
-def test_a_denied_address_is_shown_nothing(ways, make_sale, me, monkeypatch):
-    sale = make_sale()
-    monkeypatch.setattr(doorstep, "action_for", lambda _: Action.DENY)
-    monkeypatch.setattr("web.guard.action_for", lambda _: Action.DENY)
-
-    answer = assert_told_alike(ways, by_doorstep=False, **look_of(me, sale, buy(sale, me)))
-
-    assert answer.status.startswith("403")
-
-
-def test_origins_that_the_settings_name_are_let_read_either_way(store, make_sale, me, monkeypatch):
-    monkeypatch.setenv("CORS_ORIGINS", "https://shop.test")
-    monkeypatch.setenv("RATE_LIMIT_EXEMPT", "192.0.2.0/24")
-    settings.cache_clear()
-    try:
-        ways, sale = Ways(create_app()), make_sale()
-        environ = look_of(me, sale, buy(sale, me))
-        for origin in ("https://shop.test", "https://elsewhere.test"):
-            assert_told_alike(ways, **environ, HTTP_ORIGIN=origin)
-        assert "RateLimit-Policy" in assert_told_alike(ways, **environ).headers
-        assert "RateLimit-Policy" not in assert_told_alike(ways, **environ | {"REMOTE_ADDR": "192.0.2.7"}).headers
-    finally:
-        monkeypatch.undo()
-        settings.cache_clear()

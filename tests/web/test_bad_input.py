@@ -233,6 +233,14 @@ def test_nul_in_a_query_is_refused(client, admin, path):
     _check_refusal(client.get(path, headers=admin), 400)
 
 
+@pytest.mark.parametrize("path", ["/api/products", "/api/purchases/1-1", "/api/nothing", "/login"])
+def test_a_query_of_bytes_that_are_no_text_is_refused(client, path):
+    """Browsers encode what they send; others send what they like."""
+    answer = client.get(path, environ_overrides={"QUERY_STRING": "wait=\xb2"})
+    assert answer.status_code == 400
+    assert client.get(path, environ_overrides={"QUERY_STRING": "wait=%C2%B2"}).status_code != 500
+
+
 def test_nul_in_a_path_finds_nothing(client):
     assert client.get("/api/products/1%00").status_code in {400, 404}
 

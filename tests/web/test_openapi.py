@@ -5,8 +5,8 @@ import pytest
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.utils import parse_rule
 
+from web.access import Access
 from web.app import create_app
-from web.auth import Access
 
 # What anybody may call without a token. A new route is either here or behind one.
 PUBLIC = {

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from models.fraud import Signal, Verdict
 from web import fraud as fraud_api
 from web import ip_rules as rules_api
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (

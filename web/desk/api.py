@@ -9,8 +9,8 @@ from models import operator_log
 from models.clock import from_ms, to_iso
 from models.desk import Desk, read_desk
 from models.operator_log import LogFilter, LoggedAction
+from web.access import admin_required
 from web.audits import audit_of
-from web.auth import admin_required
 from web.cursors import decode_cursor, encode_cursor
 from web.envelope import ok
 from web.fields import Id

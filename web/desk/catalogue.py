@@ -5,7 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from web import categories as categories_api
 from web import products as api
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (

@@ -4,7 +4,7 @@ from flask import request
 from werkzeug.wrappers import Response as AnyResponse
 
 from web import categories as api
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (

@@ -7,7 +7,7 @@ from flask import Flask, render_template
 
 from models.settings import settings
 from web import sales as sales_api
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk import api
 from web.desk.acting import ROWS, ask, read_query
 from web.desk.forms import Input

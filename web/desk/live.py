@@ -4,7 +4,7 @@ from flask import Response, render_template
 
 from models.desk import read_desk
 from models.report import report_of
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk.api import desk_json
 from web.desk.charts import bars_of, curve_of
 from web.desk.pages import desk_blueprint

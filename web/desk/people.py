@@ -17,7 +17,8 @@ from models.user import Role
 from web import purchases as purchases_api
 from web import reservations as reservations_api
 from web import users as users_api
-from web.auth import admin_required, current_user
+from web.access import admin_required
+from web.auth import current_user
 from web.cursors import decode_cursor, encode_cursor
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from models.sale_queries import TimeStatus
 from web import sales as api
 from web import series as series_api
-from web.auth import admin_required
+from web.access import admin_required
 from web.desk.acting import ROWS, act, ask, made_id, read_query
 from web.desk.forms import DeskForm, Input
 from web.desk.pages import (

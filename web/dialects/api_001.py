@@ -20,7 +20,8 @@ from models.sale import FlashSale
 from models.sale_queries import get_sale
 from models.sales import STOCK_MAX
 from models.user import Role
-from web.auth import admin_required, current_user, login_required, public
+from web.access import admin_required, login_required, public
+from web.auth import current_user
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, LongText, Moment, Price, Title, read_price

@@ -13,7 +13,8 @@ from models.purchase import Kind, purchase_id
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_queries import get_sale
-from web.auth import admin_required, current_user, login_required, public, require_admin
+from web.access import admin_required, login_required, public
+from web.auth import current_user, require_admin
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects import api_001
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso

@@ -12,7 +12,8 @@ from models.purchases import purchases_of
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_queries import SaleFilter, TimeStatus, get_sale, list_sales, titles_of
-from web.auth import current_user, login_required, public, welcome_user
+from web.access import login_required, public
+from web.auth import current_user, welcome_user
 from web.cursors import encode_cursor
 from web.purchase_json import purchase_json
 from web.purchases import CURSOR, message_of, place_of, read_cursor

@@ -13,8 +13,9 @@ from models.errors import DomainError
 from models.revocations import revoke
 from models.user import User
 from web import cookies
+from web.access import public
 from web.accounts import user_of
-from web.auth import Identity, identity_of_token, optional_user, public
+from web.auth import Identity, identity_of_token, optional_user
 from web.cookies import CsrfError
 from web.envelope import ok
 from web.errors import status_of
