@@ -40,6 +40,7 @@ class Costs:
     gate_accept_ms: float
     fsync_ms: float  # of Redis's thread, once for all that it takes in one go; of PostgreSQL, once a batch; no CPU
     rest_ms: float  # of the load generator and the kernel's own threads, where they share the cores
+    rest_refuse_ms: float  # the same for a refusal by web itself, which no disk hears of
     settle_worker_ms: float
     settle_beside_ms: float  # of the worker's: telling and reading ahead, while PostgreSQL writes
     settle_postgres_ms: float
@@ -70,6 +71,7 @@ ABOUT = {
     "gate_accept_ms": "Redis's CPU for a request that is let in, ms",
     "fsync_ms": "Redis's wait for its disk, once for all that it takes in one go, and PostgreSQL's, once a batch, ms",
     "rest_ms": "CPU of the load generator and of the kernel's own threads a request, where they share the cores, ms",
+    "rest_refuse_ms": "the same for a refusal that web repeats by itself, ms",
     "settle_worker_ms": "the worker's CPU for a request that is settled, ms",
     "settle_beside_ms": "of it, what it does while PostgreSQL writes, ms",
     "settle_postgres_ms": "PostgreSQL's CPU for a request that is settled, ms",
@@ -98,6 +100,9 @@ ASSUMED: dict[str, tuple[float, str]] = {
     "frame_ms": (0.025, "a guess: two thousand sockets hear in about fifty milliseconds"),
     "line_bytes": (600.0, "what the [runbook](runbook.md) counts with"),
 }
+
+# What a refusal costs at most.
+LET_IN = {"web_refuse_ms": "web_accept_ms", "rest_refuse_ms": "rest_ms"}
 
 
 def calibrate(folder: Path, *, processes: int = PROCESSES) -> tuple[Costs, list[Figure]]:
@@ -167,6 +172,10 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
             lambda: row("accept", "CPU a refusal after the sell-out, 2 processes", "web"),
             "[accept](benchmarks/accept.md), 2 processes",
         ),
+        "rest_refuse_ms": (
+            lambda: row("accept", "CPU a refusal after the sell-out, 2 processes", LOAD),
+            "[accept](benchmarks/accept.md), 2 processes",
+        ),
         "fsync_ms": (
             lambda: row("promises", PRICE, "`appendfsync always`") - row("promises", PRICE, "`appendfsync everysec`"),
             "[promises](promises.md#what-it-costs), lowest rounds: `always` less `everysec`",
@@ -203,7 +212,7 @@ def _assumed(name: str, found: dict[str, Figure]) -> tuple[float, str]:
     if name in ASSUMED:
         return ASSUMED[name]
     # Whoever is refused by web alone is asked for the token and the address, and for nothing else.
-    return found["web_accept_ms"].value, "as much as a request that is let in: no more than that"
+    return found[LET_IN[name]].value, "as much as a request that is let in: no more than that"
 
 
 def median_of(folder: Path, name: str, table: str, row: str) -> float:

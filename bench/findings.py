@@ -29,7 +29,7 @@ TOLERANCE = 0.2
 # What of the costs each prediction rests on, beside those without which there is no model.
 SETTLING = ("settle_worker_ms", "settle_beside_ms", "settle_postgres_ms", "settle_redis_ms", "turn_worker_ms")
 WHOLE = (*SETTLING, "fsync_ms", "turn_postgres_ms", "turn_redis_ms", "wake_ms", "idle_ms")
-BURST = (*WHOLE, "web_refuse_ms")
+BURST = (*WHOLE, "web_refuse_ms", "rest_refuse_ms")
 
 
 @dataclass(frozen=True, slots=True)

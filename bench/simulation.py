@@ -38,7 +38,6 @@ class Simulation:
         self.outcome = Outcome(tick_ms)
         self.tick = 0
         self.generator = Station("generator", 1, {shop.web: 1.0})
-        self.generator.cost_ms = costs.rest_ms
         self.web = Station("web", shop.web_processes, {shop.web: 1.0})
         self.gate = Station("Redis", 1, {shop.redis: 1.0})
         self.live = Station("live", shop.live_processes, {shop.web: 1.0})
@@ -112,7 +111,9 @@ class Simulation:
         told = self.outcome
         told.in_system_ticks += self._in_system
         told.door_max, told.line_max = max(told.door_max, self._door), max(told.line_max, self._waiting)
-        self.web.cost_ms = self.costs.web_refuse_ms if self._repeats else self.costs.web_accept_ms
+        costs, repeats = self.costs, self._repeats
+        self.web.cost_ms = costs.web_refuse_ms if repeats else costs.web_accept_ms
+        self.generator.cost_ms = costs.rest_refuse_ms if repeats else costs.rest_ms
         self.gate.cost_ms = self._gate_ms()
         there = min(self.gate.line.total, self.shop.threads)
         round_ms = self.gate.cost_ms * there + self.costs.fsync_ms if there else 0.0

@@ -40,7 +40,7 @@ HELD = (
 )
 # What the model is made of beside the rates of accepting, as the benchmarks write it.
 WEIGHED = {
-    "accept": {"CPU a refusal after the sell-out, 2 processes": {"web": 0.2}},
+    "accept": {"CPU a refusal after the sell-out, 2 processes": {"web": 0.2, "load and the rest of the machine": 0.1}},
     "settle": {
         "CPU a request": {
             "worker": 40.0,
