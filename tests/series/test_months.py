@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import text
 
-from models import batch, buyer_months, holds, series_rules
+from models import buyer_months, holds, outcomes, series_rules
 from models.database import transaction
 from models.decide import decide
 from models.gate import admit
@@ -197,7 +197,7 @@ def test_control_without_the_months_lock_both_runs_look_first_and_both_sell(live
         return decide(*seen)
 
     monkeypatch.setattr(buyer_months, "_lock", lambda *_: None)
-    monkeypatch.setattr(batch, "decide", decide_by_what_was_seen)
+    monkeypatch.setattr(outcomes, "decide", decide_by_what_was_seen)
 
     together(2, lambda number: settle_turn(sales[number]))
 
