@@ -24,4 +24,4 @@ def send_together(session: Session, statements: list[Statement], meanwhile: Call
     with psycopg.ClientCursor(connection) as cursor:
         message = ";".join([cursor.mogrify(text, values) for text, values in statements])
         meanwhile()
-        cursor.execute(message.encode())
+        cursor.execute(message.encode(connection.info.encoding))

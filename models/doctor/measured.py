@@ -48,17 +48,18 @@ def sockets_per_live_process(folder: Path = BENCHMARKS) -> Figure:
         for row in _rows(file, "milliseconds")
         if (found := re.fullmatch(r"([\d,]+) sockets: 99 %", row["name"]))
     ]
-    return Figure(max(heard) // _live_processes(file), _origin(file)) if heard else SOCKETS_PER_LIVE_PROCESS
+    processes = _live_processes(file)
+    return Figure(max(heard) // processes, _origin(file)) if heard and processes else SOCKETS_PER_LIVE_PROCESS
 
 
 def _live_processes(file: Path) -> int:
-    """How many had the sockets between them, as the benchmark's notes say."""
+    """How many had the sockets between them, as the benchmark's notes say; 0 where they do not."""
     try:
         notes = " ".join(json.loads(file.read_text())["notes"])
     except UNREADABLE:
-        return 1
+        return 0
     found = re.search(r"live: [^;]*?, ([1-9]\d?) process", notes)
-    return int(found[1]) if found else 1
+    return int(found[1]) if found else 0
 
 
 def _rows(file: Path, unit: str) -> Iterator[dict[str, Any]]:

@@ -5,9 +5,6 @@ import threading
 import time
 from contextlib import contextmanager
 
-from sqlalchemy import event
-
-from models.database import engine
 from models.gate import admit
 from models.purchase import Kind
 from models.settle import settle_turn
@@ -48,22 +45,6 @@ def eventually(is_so):
         assert time.monotonic() < end
         time.sleep(0.01)
     return found
-
-
-@contextmanager
-def statements():
-    """What this thread asks PostgreSQL meanwhile."""
-    asked, here = [], threading.get_ident()
-
-    def note(_connection, _cursor, statement, *_):
-        if threading.get_ident() == here:
-            asked.append(statement)
-
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from tests.doorstep.looking import (
     eventually,
     look_of,
     settled_when_somebody_waits,
-    statements,
     told,
 )
 from tests.doorstep.sides import bearer, numbers
+from tests.statements import statements
 from web import looks, stopping
 from web.news import news
 from web.waiting import waiters

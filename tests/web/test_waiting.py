@@ -2,17 +2,15 @@
 
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import event
 
 from models import holds
-from models.database import engine
 from models.gate import admit
 from models.purchase import Kind
 from models.record import PurchaseRecord
 from models.settle import settle_turn
+from tests.statements import statements
 from web import waiting
 from web.news import news
 from web.waiting import INTEREST_SECONDS, REMEMBERED_MAX, SALES_REMEMBERED_MAX, waiters
@@ -27,22 +25,6 @@ def _ears(app):
     """This process hears the news, and remembers none of the last test: its sales had the same ids."""
     waiters().missed()
     assert news().wait_until_connected(PATIENCE_SECONDS)
-
-
-@contextmanager
-def statements():
-    """What this thread asks PostgreSQL about purchases meanwhile."""
-    asked, here = [], threading.get_ident()
-
-    def note(_connection, _cursor, statement, *_):
-        if "FROM purchases" in statement and threading.get_ident() == here:
-            asked.append(statement)
-
-    event.listen(engine(), "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(engine(), "before_cursor_execute", note)
 
 
 def _eventually(is_so):
@@ -72,7 +54,7 @@ def test_who_waits_in_line_is_woken_and_postgres_is_not_asked(client, make_sale,
     ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
     settling = _settle_when_somebody_waits(sale)
 
-    with statements() as asked:
+    with statements("FROM purchases") as asked:
         assert _ask(client, auth(ann), sale, ticket) == (200, "confirmed")
         settling.join()
 
@@ -86,10 +68,10 @@ def test_who_asks_a_moment_after_the_outcome_hears_it_from_the_news(client, make
     assert _ask(client, auth(ann), sale, first) == (200, "confirmed")
     settling.join()
 
-    with statements() as asked:
+    with statements("FROM purchases") as asked:
         assert _ask(client, auth(ben), sale, second) == (200, "confirmed")
     assert asked == []
-    with statements() as asked:
+    with statements("FROM purchases") as asked:
         assert _ask(client, auth(ben), sale, second, wait=0) == (200, "confirmed")
     assert asked, "or nothing is counted here"
 
