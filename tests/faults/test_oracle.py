@@ -143,6 +143,24 @@ def test_a_socket_that_is_late_is_no_contradiction():
     assert found([asked], [row(1, kind="reservation")]).is_right
 
 
+def test_a_ticket_given_twice_to_one_buyer_tells_of_the_first_request_and_only_after_a_restore():
+    first = ask(1, "reserved", "cancelled", kind="reservation")
+    second = ask(1, "cancelled", "confirmed", key="another")
+    rows = [row(1, "cancelled", kind="reservation"), row(1, ticket=2, key="another", original_ticket=1)]
+
+    assert found([first, second], rows, (Restore(0.0, 9.0),), moved=True).is_right
+    assert found([first, second], rows, moved=True).doubled == 1
+
+
+def test_a_ticket_given_twice_to_one_buyer_excuses_nothing_that_was_told_under_another():
+    first = ask(1, "reserved", "cancelled", kind="reservation")
+    second = ask(1, "confirmed", key="another")
+    second.hear(5, 2, "rejected", "look")
+    rows = [row(1, "cancelled", kind="reservation"), row(1, ticket=2, key="another", original_ticket=1)]
+
+    assert found([first, second], rows, (Restore(0.0, 9.0),), moved=True).doubled == 1
+
+
 @pytest.mark.parametrize(
     "of_sale",
     [

@@ -38,22 +38,22 @@ with socket.create_server(("127.0.0.1", 0)) as door:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_request_on_a_kept_connection_is_refused_with_503_and_the_connection_ends(server, kind):
-    refused = refused_in_time(server, kind)
+    refused = in_time(server, kind, lambda kept, _alive: kept.ask_until_refused("GET", "/api/flash-sales"))
 
     assert (refused.status, refused.body["code"]) == (503, "UNAVAILABLE")
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.headers["connection"] == "close"
 
 
-def refused_in_time(server, kind):
-    """The refusal of a server that was asked to stop. Whoever asks only after it has left finds it gone: where the
-    machine was busy elsewhere for as long, another server is asked."""
+def in_time(server, kind, ask):
+    """What `ask` hears on two kept connections of a server that was just asked to stop. Whoever asks only after it has
+    left finds it gone: where the machine was busy elsewhere for as long, another server is asked."""
     for _ in range(TRIES):
         process = server(kind)
-        kept = process.kept()
+        kept = process.kept(), process.kept()
         asked_at = process.ask_to_stop()
         try:
-            return kept.ask_until_refused("GET", "/api/flash-sales")
+            return ask(*kept)
         except (http.client.HTTPException, OSError):
             assert time.monotonic() - asked_at > LEAVING_SECONDS, "it left before its time"
     return pytest.fail("the machine was never quick enough")
@@ -73,17 +73,24 @@ def test_without_our_server_around_it_the_connection_just_ends(server):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_readiness_ends_at_once_so_that_a_proxy_takes_the_process_out_and_the_process_still_lives(server, kind):
-    process = server(kind)
-    ready, alive = process.kept(), process.kept()
+    def ready_and_alive(ready, alive):
+        all_beat()
+        return ready.ask_until_refused("GET", "/readyz"), alive.ask("GET", "/healthz")
 
+    process = server(kind)
+    all_beat()
+    assert process.kept().ask("GET", "/readyz").status == 200
+
+    ready, alive = in_time(server, kind, ready_and_alive)
+
+    assert (ready.status, ready.body["code"]) == (503, "UNAVAILABLE")
+    assert "restarted" in ready.body["message"]
+    assert alive.status == 200
+
+
+def all_beat():
     beat("settle@here", ["settlements"])
     redis_client().set(rediskeys.BEAT_HEARTBEAT, "1")
-    assert ready.ask("GET", "/readyz").status == 200
-
-    process.ask_to_stop()
-
-    assert ready.ask_until_refused("GET", "/readyz").body["code"] == "UNAVAILABLE"
-    assert alive.ask("GET", "/healthz").status == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
