@@ -68,9 +68,9 @@ def _transport_options() -> dict[str, Any]:
         "socket_connect_timeout": 2.0,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "visibility_timeout": 60,
-        "unacked_restore_interval": 2,
-        "unacked_restore_throttle": 1,
+        # What is taken is not written down: two trips and two writes to the disk a message, for one that the sweeper
+        # sends again anyway.
+        "ack_emulation": False,
         # kombu waits interval_start + n * interval_step up to interval_max between attempts.
         "retry_policy": {"max_retries": 1, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.2},
     }
@@ -83,7 +83,6 @@ worker_cancel_long_running_tasks_on_connection_loss = True
 worker_hijack_root_logger = False
 worker_soft_shutdown_timeout = 10.0
 worker_send_task_events = True
-task_send_sent_event = True
 worker_enable_remote_control = True
 # JSON only: a broker that somebody else can write to must not be able to run code here.
 task_serializer = "json"

@@ -7,6 +7,7 @@ The sale's row lock is what makes one worker at a time true. Everything may run 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -15,28 +16,30 @@ from models import mailbox
 from models.arrays import array_of
 from models.buyer_months import add_units, with_month
 from models.clock import to_ms
-from models.connections import tell_transaction
-from models.database import database_now, transaction
+from models.database import transaction
 from models.decide import Holding, Outcome, Request, SaleTerms
-from models.messages import send_together
+from models.messages import Statement, send_together
 from models.outcomes import Settlement, Waiting, purchases_of
 from models.purchase import Kind, Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
-from models.sale_rules import end_if_sold_out, lock_sale, touch
-from models.settings import settings
+from models.sale_rules import end_if_sold_out, touch
 from models.snapshot import SaleSnapshot, terms_of
+from models.taking_over import take_over
 from models.totals import totals_of
-
-# How much longer a worker waits for a sale's row than anybody who has it may stall.
-NEXT_WAITS_MS = 1_000
 
 # What is done while PostgreSQL writes: it gets the new requests of the batch, and how the sale stands behind it, unless
 # more than that decides what becomes of the next.
 Meanwhile = Callable[[Waiting, SaleTerms | None], None]
 
-# Not the sale's row, for which checkouts and operators wait as well: only whoever settles has to know of the others.
-SETTLING = "pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
+# The sale behind a batch: what a batch can change of it.
+WRITE_SALE = """
+    UPDATE flash_sales
+    SET sold = %(sold)s, reserved = %(reserved)s, settled_through = %(settled_through)s, state = %(state)s,
+        end_reason = %(end_reason)s, revision = %(revision)s, updated_at = %(updated_at)s
+    WHERE id = %(id)s
+"""
+WRITTEN = ("id", "sold", "reserved", "settled_through", "state", "end_reason", "revision", "updated_at")
 
 # Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
 HOLDINGS = text("""
@@ -54,10 +57,6 @@ FIRST_TICKETS = text("""
       USING (user_id, idempotency_key)
     WHERE purchases.sale_id = :sale_id
 """)
-
-
-class BusyError(Exception):
-    """Another worker settles this sale at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,34 +93,20 @@ def commit_batch(sale_id: int, batch_max: int, read_before: Waiting | None, mean
     """
     started = time.monotonic()
     with transaction() as session:
-        _take_over(session, sale_id)
-        sale = lock_sale(session, sale_id)
+        sale, now = take_over(session, sale_id)
         waiting = read_before or Waiting(mailbox.read(sale_id, batch_max))
         fresh = waiting.behind(sale.settled_through)
         leftovers = [request for request in waiting.requests if request.ticket <= sale.settled_through]
         told_again, strays = _sort_leftovers(session, sale_id, leftovers)
-        settlement = _settle_fresh(session, sale, fresh, meanwhile) if fresh.requests else None
+        settlement = _settle_fresh(session, sale, now, fresh, meanwhile) if fresh.requests else None
         snapshot = SaleSnapshot.of(sale)
     seconds = time.monotonic() - started
     return SettledBatch(snapshot, waiting, fresh, settlement, told_again, strays, batch_max, seconds)
 
 
-def _take_over(session: Session, sale_id: int) -> None:
-    """Be the one who settles this sale, for one transaction. Raises BusyError where somebody else is.
-
-    Whoever stalls with a sale in hand is put out sooner than others: a worker that is cut off from PostgreSQL looks to
-    it like one that is idle in its transaction.
-    """
-    stall_ms = settings().settle_stall_ms
-    bounds = {"idle_in_transaction_session_timeout": stall_ms, "lock_timeout": stall_ms + NEXT_WAITS_MS}
-    ours = text(f"{tell_transaction(bounds)}, {SETTLING}")
-    if not session.execute(ours, {"name": f"settling {sale_id}"}).one()[-1]:
-        raise BusyError
-
-
-def _settle_fresh(session: Session, sale: FlashSale, fresh: Waiting, meanwhile: Meanwhile) -> Settlement:
+def _settle_fresh(session: Session, sale: FlashSale, now: datetime, fresh: Waiting, meanwhile: Meanwhile) -> Settlement:
     """Decide the requests and write outcomes, stock and `settled_through`; the sale's row is locked."""
-    now, requests = database_now(session), fresh.requests
+    requests = fresh.requests
     users = (request.user_id for request in requests)
     terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, requests), users)
     decided = fresh.decided(terms, holdings, to_ms(now), _first_tickets(session, sale.id, requests))
@@ -133,16 +118,22 @@ def _settle_fresh(session: Session, sale: FlashSale, fresh: Waiting, meanwhile: 
     touch(sale, now)
     end_if_sold_out(sale)
     settlement = Settlement.of(sale, decided, now)
-    statements = [purchases_of(settlement, fresh)]
-    bought = [each.request for each in settlement.outcomes if each.status is Status.CONFIRMED]
-    if bought:
-        columns = (fresh if len(bought) == len(requests) else Waiting(bought)).columns
-        statements.append(totals_of(sale.id, columns["users"], columns["tickets"], columns["quantities"]))
-    behind = terms_of(sale) if terms.max_per_user_month is None else None
-    send_together(session, statements, lambda: meanwhile(fresh, behind))
     add_units(session, sale, ((each.request.user_id, each.request.quantity) for each in settlement.let_in()))
-    session.flush()
+    behind = terms_of(sale) if terms.max_per_user_month is None else None
+    send_together(session, _writes(sale, settlement, fresh), lambda: meanwhile(fresh, behind))
     return settlement
+
+
+def _writes(sale: FlashSale, settlement: Settlement, fresh: Waiting) -> list[Statement]:
+    """What a batch changes: purchases, what their buyers have of the sale, and the sale."""
+    purchases = purchases_of(settlement, fresh)
+    stock = WRITE_SALE, {name: getattr(sale, name) for name in WRITTEN}
+    bought = [each.request for each in settlement.outcomes if each.status is Status.CONFIRMED]
+    if not bought:
+        return [purchases, stock]
+    columns = (fresh if len(bought) == len(fresh.requests) else Waiting(bought)).columns
+    totals = totals_of(sale.id, columns["users"], columns["tickets"], columns["quantities"])
+    return [purchases, totals, stock]
 
 
 def _holdings(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> dict[int, Holding]:

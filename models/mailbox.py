@@ -31,8 +31,16 @@ KINDS = {"p": Kind.PURCHASE, "r": Kind.RESERVATION}
 
 
 def clear_awake(sale_id: int) -> None:
-    """Let the next request send a wake-up again; called as settle begins, before it reads."""
+    """Let the next request send a wake-up again."""
     redis_client().delete(rediskeys.awake(sale_id))
+
+
+def take_up(sale_id: int, count: int) -> list[Request]:
+    """Begin a turn at a line, in one trip: let the next request send a wake-up again, and only then `read`."""
+    pipeline = redis_client().pipeline(transaction=False)
+    pipeline.delete(rediskeys.awake(sale_id))
+    pipeline.xrange(rediskeys.mailbox(sale_id), count=count)
+    return _parse(cast(Entries, pipeline.execute()[-1]))
 
 
 def mark_awake(sale_id: int) -> bool:
@@ -60,8 +68,7 @@ def was_asked_for_another_turn(sale_id: int) -> bool:
 def read(sale_id: int, count: int, *, behind: int = NO_TICKET) -> list[Request]:
     """The oldest `count` entries in ticket order, leftovers of an unfinished settle included; or those behind one."""
     first = f"(0-{behind}" if behind else "-"
-    entries = cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count))
-    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
+    return _parse(cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count)))
 
 
 def find(sale_id: int, ticket: int) -> Request | None:
@@ -117,6 +124,10 @@ def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
         )
     except (KeyError, ValueError):
         return Request(ticket, 0, Kind.PURCHASE, 0, nonce="", admitted_ms=0, malformed=True)
+
+
+def _parse(entries: Entries) -> list[Request]:
+    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
 
 
 def _whole(text: str, least: int, most: int) -> int:

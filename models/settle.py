@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from models import mailbox, metrics
 from models.announce import announce
-from models.batch import BusyError, SettledBatch, commit_batch
+from models.batch import SettledBatch, commit_batch
 from models.decide import SaleTerms
 from models.first_page import refresh_first_page
 from models.once import once
@@ -20,6 +20,7 @@ from models.outcomes import Waiting
 from models.purchase import Status
 from models.settings import settings
 from models.settle_traces import telling
+from models.taking_over import BusyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +32,41 @@ class SettleReport:
     confirmed: int = 0
     reserved: int = 0
     rejected: int = 0
-    remaining: int = 0
+    # Units left; None where there was nothing to settle, or another worker did it.
+    remaining: int | None = None
     milliseconds: int = 0
     more: bool = False
     dedicated: bool = False
 
-    def as_dict(self) -> dict[str, int | bool]:
+    def __str__(self) -> str:
+        """In a line, for whoever looks at the task."""
+        left = "" if self.remaining is None else f", {self.remaining} left"
+        return (
+            f"sale {self.sale}: {self.settled} settled ({self.confirmed} confirmed, {self.reserved} reserved, "
+            f"{self.rejected} rejected) in {self.milliseconds} ms{left}"
+        )
+
+    def as_dict(self) -> dict[str, int | bool | None]:
         return asdict(self)
 
 
 def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | None = None) -> SettleReport:
     """Settle up to so many batches of up to so many requests each, by default as many as the settings say.
 
-    `more` says whether the line has more. Where another worker has the sale, it looks into the line once more instead.
-    Raises what PostgreSQL or Redis raise when they are away: the batch in hand is then rolled back whole, or committed
-    and told later.
+    `more` says whether the line has more. About an empty line PostgreSQL is not asked. Where another worker has the
+    sale, it looks into the line once more instead. Raises what PostgreSQL or Redis raise when they are away: the batch
+    in hand is then rolled back whole, or committed and told later.
     """
     known = settings()
     started = time.monotonic()
-    mailbox.clear_awake(sale_id)
-    statuses: dict[Status, int] = dict.fromkeys(Status, 0)
     size = batch_max or known.settle_batch_max
+    first = Waiting(mailbox.take_up(sale_id, size))
+    if not first.requests:
+        return SettleReport(sale=sale_id)
+    statuses: dict[Status, int] = dict.fromkeys(Status, 0)
     batch: SettledBatch | None = None
     untold: SettledBatch | None = None
-    ahead: Waiting | None = None
+    ahead: Waiting | None = first
     for left in reversed(range(batches or known.settle_batches_per_turn)):
         beside = _Beside(sale_id, untold, reads_on=size if left else 0)
         try:
@@ -81,7 +93,7 @@ def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | No
         confirmed=statuses[Status.CONFIRMED],
         reserved=statuses[Status.RESERVED],
         rejected=statuses[Status.REJECTED],
-        remaining=batch.snapshot.remaining if batch else 0,
+        remaining=batch.snapshot.remaining if batch else None,
         milliseconds=round((time.monotonic() - started) * 1000),
         more=batch is not None and (batch.more or mailbox.was_asked_for_another_turn(sale_id)),
         dedicated=batch is not None and batch.snapshot.dedicated,

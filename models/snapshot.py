@@ -1,7 +1,7 @@
 """A sale at one revision, as the gate, the pages and the sockets know it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -57,25 +57,25 @@ class SaleSnapshot:
         )
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in FIELDS}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
         """The snapshot from its JSON; fields that a newer process added are passed over."""
-        return cls(**{field.name: wire[field.name] for field in fields(cls)})
+        return cls(**{name: wire[name] for name in FIELDS})
 
     def to_view(self) -> dict[str, str | int]:
         """The fields of the gate's view; the empty string stands for None."""
-        view = {**asdict(self), "remaining": self.remaining}
-        return {name: _plain(value) for name, value in view.items() if name != "sale_id"}
+        view = {name: _plain(getattr(self, name)) for name in FIELDS if name != "sale_id"}
+        return view | {"remaining": self.remaining}
 
     @classmethod
     def from_view(cls, sale_id: int, view: Mapping[str, str]) -> Self:
         """The snapshot from the gate's view. Raises LookupError and ValueError for what `to_view` did not write."""
-        names = [field.name for field in fields(cls) if field.name != "sale_id"]
-        return cls(sale_id=sale_id, **{name: _read(name, view[name]) for name in names})
+        return cls(sale_id=sale_id, **{name: _read(name, view[name]) for name in FIELDS if name != "sale_id"})
 
 
+FIELDS = tuple(field.name for field in fields(SaleSnapshot))
 VIEW_READERS: Mapping[str, Callable[[str], Any]] = {
     "state": SaleState,
     "end_reason": EndReason,

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models import mailbox, tasks
+from models.broker import keep_clients
 from models.once import once
 from models.settings import settings
 
@@ -27,6 +28,7 @@ class Waker:
     """A queue of wake-ups and the thread that publishes them."""
 
     def __init__(self) -> None:
+        keep_clients()
         self._celery = Celery("doorbuster-web", set_as_current=False)
         self._celery.config_from_object("celeryconfig")
         # The settings of now: celeryconfig was read when somebody first imported it.

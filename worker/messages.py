@@ -11,11 +11,12 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.worker.consumer import Consumer
-from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from models import metrics
+from models.broker import KeptChannel, keep_clients
 
 log = structlog.get_logger()
 
@@ -36,13 +37,13 @@ class TolerantMessage(virtual.Message):
             super().reject_log_error(*args, **options)
 
 
-class TolerantChannel(redis.Channel):
+class TolerantChannel(KeptChannel):
     """A channel that takes what is no message for silence."""
 
     Message = TolerantMessage
 
     def _create_client(self, *args: Any, **options: Any) -> Any:
-        client = super()._create_client(*args, **options)  # type: ignore[misc]
+        client = super()._create_client(*args, **options)
         # redis-py hands every answer to a BRPOP through this; kombu takes "nothing came" from it as it is.
         client.set_response_callback("BRPOP", self._take)
         return client
@@ -91,7 +92,7 @@ class TolerantTransport(redis.Transport):
 
 def be_tolerant(app: Celery) -> None:
     """Have this process's workers read through the above; other brokers than Redis check their messages themselves."""
-    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "worker.messages:TolerantTransport"))
+    keep_clients(TolerantTransport)
     app.conf.worker_consumer = "worker.messages:TolerantConsumer"
 
 

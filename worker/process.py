@@ -11,11 +11,11 @@ from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import metrics
+from models.batch import commit_batch
 from models.logs import configure_logging, name_lines
 from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
 from models.settings import settings
-from models.settle import settle_turn
 from worker.app import app
 from worker.messages import be_tolerant
 
@@ -50,7 +50,7 @@ def _warm_up(**_: Any) -> None:
     """Connect and compile before the first buyer comes, not while they wait."""
     sys.setswitchinterval(SWITCH_SECONDS)
     with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY):
-        settle_turn(NO_SALE)
+        commit_batch(NO_SALE, 1, None, lambda *_: None)
     # What is loaded stays: a batch makes thousands of objects, and each search for garbage went through all the rest.
     gc.collect()
     gc.freeze()

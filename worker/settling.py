@@ -5,26 +5,26 @@ import structlog
 from models import mailbox, tasks
 from models.archives import HistoryArchivedError
 from models.sale_rules import SaleNotFoundError
-from models.settle import settle_turn
+from models.settle import SettleReport, settle_turn
 from worker.app import app
 
 log = structlog.get_logger()
 
 
 @app.task(name=tasks.SETTLE)
-def settle(sale_id: int) -> dict[str, int | bool]:
-    """One turn at a sale's line. A hot sale then queues up again behind the others."""
+def settle(sale_id: int) -> str:
+    """One turn at a sale's line. A hot sale then queues up again behind the others. Returns what Flower shows of it."""
     try:
         report = settle_turn(int(sale_id))
     except (SaleNotFoundError, HistoryArchivedError) as error:
         # Of an archived sale, whatever still waits comes from a Redis of the past: `flask restored` takes it out.
         log.warning("settle.unknown_sale", sale=sale_id, code=error.code)
-        return {"sale": sale_id, "settled": 0}
+        return str(SettleReport(sale=sale_id))
     if report.settled:
         log.info("settle.turn", **report.as_dict())
     if report.more:
         wake(report.sale, dedicated=report.dedicated)
-    return report.as_dict()
+    return str(report)
 
 
 def wake(sale_id: int, *, dedicated: bool = False) -> bool:

@@ -115,6 +115,9 @@ def test_what_is_kept_comes_back_without_its_files(make_month, tmp_path):
 def test_a_sale_whose_history_went_changes_no_more(make_month, tmp_path):
     sale, _ = make_month(FIRST)
     archive(FIRST, tmp_path)
+    # Of a Redis from the past.
+    waits = {"u": "1", "k": "p", "q": "1", "n": "of the past", "t": "1"}
+    redis_client().xadd(rediskeys.mailbox(sale.id), waits, "0-999")
 
     for change in (
         lambda: refund(sale.id, 2, actor_id=1, reason="late"),

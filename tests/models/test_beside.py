@@ -7,8 +7,8 @@ two of its batches.
 from threading import current_thread
 
 import pytest
+from psycopg.errors import CheckViolation
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from models import batch, outcomes, rediskeys, settle
 from models.announce import rebuild_view
@@ -215,7 +215,7 @@ def test_control_whoever_trusts_what_was_decided_ahead_sells_a_unit_that_is_gone
     monkeypatch.setattr(Waiting, "decided", trust)
     before_batch(monkeypatch, 2, lambda _: patch_sale(sale_id, {"total_stock": 3}, actor_id=None))
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(CheckViolation, match="never_oversold"):
         settle_turn(sale_id, batch_max=SIZE)
 
 

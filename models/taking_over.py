@@ -1,0 +1,56 @@
+"""Being the one who settles a sale, for one transaction: who may, and the sale's row under its lock."""
+
+from datetime import datetime
+
+from sqlalchemy import TIMESTAMP, Boolean, Text, bindparam, func, select, text, true
+from sqlalchemy.orm import Session, aliased
+
+from models.archives import refuse_archived
+from models.sale import FlashSale
+from models.sale_rules import SaleNotFoundError
+from models.settings import settings
+
+# How much longer a worker waits for a sale's row than anybody who has it may stall.
+NEXT_WAITS_MS = 1_000
+
+# Be the one who settles, then wait for the sale's row, then look at the clock: in this order, and in one trip. The
+# first lock is not the row's, for which checkouts and operators wait as well: only whoever settles has to know of the
+# others. LATERAL keeps the order: PostgreSQL has to have `turn` before it can look for the row.
+TURN = select(
+    text(
+        "set_config('idle_in_transaction_session_timeout', :stall_ms, true), set_config('lock_timeout', :lock_ms, true)"
+    ),
+    func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), 0), type_=Boolean).label(
+        "ours"
+    ),
+).cte("turn")
+THE_SALE = (
+    select(FlashSale).where(FlashSale.id == bindparam("sale_id"), TURN.c.ours).with_for_update(of=FlashSale).lateral()
+)
+TAKE_OVER = select(
+    aliased(FlashSale, THE_SALE), TURN.c.ours, func.clock_timestamp(type_=TIMESTAMP(timezone=True))
+).select_from(TURN.outerjoin(THE_SALE, true()))
+
+
+class BusyError(Exception):
+    """Another worker settles this sale at this moment."""
+
+
+def take_over(session: Session, sale_id: int) -> tuple[FlashSale, datetime]:
+    """Be the one who settles this sale, for one transaction: its row, locked, and PostgreSQL's time since then.
+
+    Whoever stalls with a sale in hand is put out sooner than others: a worker that is cut off from PostgreSQL looks to
+    it like one that is idle in its transaction. Raises BusyError where somebody else settles it, and as `lock_sale`.
+    """
+    stall_ms = settings().settle_stall_ms
+    values = {"stall_ms": str(stall_ms), "lock_ms": str(stall_ms + NEXT_WAITS_MS)}
+    found = session.execute(TAKE_OVER, values | {"name": f"settling {sale_id}", "sale_id": sale_id}).one()
+    sale, is_ours, now = found
+    if not is_ours:
+        raise BusyError
+    if sale is None:
+        raise SaleNotFoundError
+    refuse_archived(session, sale)
+    # It is written together with the purchases, not by the session.
+    session.expunge(sale)
+    return sale, now
