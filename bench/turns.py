@@ -11,12 +11,12 @@ from bench.calibration import Costs
 from bench.shop import Shop
 from bench.stations import Fifo, Station
 
-# What a turn asks Redis until it has read the line: the message is taken and noted, the flag taken down, the line read.
-# Then outcomes are told. Behind that come first page, who asked for another turn, the message's end, Flower's event.
-TRIPS_BEFORE, TRIPS_TO_TELL, TRIPS_BEHIND = 4, 1, 4
+# What a turn asks Redis until it has read the line: the message is taken; the flag taken down and the line read, at once.
+# Then outcomes are told. Behind that come first page, who asked for another turn, Flower's event.
+TRIPS_BEFORE, TRIPS_TO_TELL, TRIPS_BEHIND = 2, 1, 3
 TRIPS = TRIPS_BEFORE + TRIPS_TO_TELL + TRIPS_BEHIND
 # So many of them write, and wait for the disk though nobody else is there.
-WRITES_BEFORE, WRITES_TO_TELL, WRITES_BEHIND = 3, 1, 2
+WRITES_BEFORE, WRITES_TO_TELL, WRITES_BEHIND = 2, 1, 0
 # Whoever comes to a Redis that is at work finds half a round still to go, and is in the next one.
 ROUNDS_A_TRIP = 1.5
 
