@@ -11,8 +11,8 @@ from bench.calibration import Costs
 from bench.shop import Shop
 from bench.stations import Fifo, Station
 
-# What a turn asks Redis until it has read the line: the message is taken; the flag taken down and the line read, at once.
-# Then outcomes are told. Behind that come first page, who asked for another turn, Flower's event.
+# What a turn asks Redis until it has read the line: for the message; then to take down the flag and for the line, at
+# once. Then outcomes are told. Behind that come first page, who asked for another turn, Flower's event.
 TRIPS_BEFORE, TRIPS_TO_TELL, TRIPS_BEHIND = 2, 1, 3
 TRIPS = TRIPS_BEFORE + TRIPS_TO_TELL + TRIPS_BEHIND
 # So many of them write, and wait for the disk though nobody else is there.
