@@ -150,11 +150,11 @@ class TestTurns:
 
         assert predict_settling(costs, 80_000) == pytest.approx(8_000 / (8 * 0.054 + 0.016 + 0.048), rel=0.01)
 
-    @pytest.mark.parametrize(("round_ms", "waits_ms"), [(0.0, 30.0), (20.0, 120.0)])
+    @pytest.mark.parametrize(("round_ms", "waits_ms"), [(0.0, 20.0), (20.0, 60.0)])
     def test_a_turn_asks_redis_several_things_and_in_a_rush_waits_for_a_round_and_a_half_each_time(
         self, round_ms: float, waits_ms: float
     ) -> None:
-        """Four questions before it has read the line; of an idle Redis only the three that write wait, for its disk."""
+        """Two questions before it has read the line; both write, so that of an idle Redis they wait for its disk."""
         line = Fifo()
         turns = Turns(one_machine(), replace(self.SETTLING, fsync_ms=10.0), sales=1)
         line.put(0, 5)
