@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from models import sale_ranges
+from models.audit import audit_sale
 from models.database import engine, transaction
 from models.gate import admit
 from models.holds import cancel, refund
 from models.purchase import Kind
 from models.sale import FlashSale
+from models.sale_ranges import RANGE_SALES
 from models.sales import end_sale
 from models.settle import settle_turn
 from tests.pipeline.conftest import processes as processes  # noqa: PLC0414 - a fixture, for the tests beside this file
@@ -24,6 +25,10 @@ ROWS = {
     "purchases": "SELECT purchases::text FROM purchases ORDER BY sale_id, ticket",
     "stock_movements": "SELECT stock_movements::text FROM stock_movements ORDER BY sale_id, id",
 }
+
+FIRST = 20_000
+FOLDER = f"sales-{FIRST}-{FIRST + RANGE_SALES - 1}"
+TABLES = ("purchases", "stock_movements")
 
 
 def run_sql(statement: str, **values: Any) -> Any:
@@ -41,6 +46,25 @@ def rows() -> dict[str, list[str]]:
 
 def next_sale_is(sale_id: int) -> None:
     run_sql("SELECT setval('flash_sales_id_seq', :sale_id, false)", sale_id=sale_id)
+
+
+def tables() -> set[str]:
+    with engine().connect() as connection:
+        names = [f"{table}_r{FIRST}" for table in TABLES]
+        return set(
+            connection.execute(
+                text("SELECT relname FROM pg_class WHERE relname = ANY(:names)"), {"names": names}
+            ).scalars()
+        )
+
+
+def is_of(row: str, sales: list) -> bool:
+    """Whether this row, as PostgreSQL writes it, belongs to one of the sales: their ids are in no other column."""
+    return any(str(sale.id) in row.strip("()").split(",") for sale in sales)
+
+
+def is_marked(sale_id: int) -> bool:
+    return audit_sale(sale_id).history_archived_at is not None
 
 
 @pytest.fixture
@@ -73,7 +97,7 @@ def make_month(ranges, make_sale) -> Callable[..., list[FlashSale]]:
             end_sale(sale.id)
         run_sql("UPDATE purchases SET idempotency_key = '' WHERE ticket = 2 AND sale_id >= :first", first=first)
         make_old(first)
-        next_sale_is(first + sale_ranges.RANGE_SALES)
+        next_sale_is(first + RANGE_SALES)
         return sales
 
     return make

@@ -1,21 +1,13 @@
 """A month of history goes when it is proven, says so to everybody who asks for it, and comes back as it was."""
 
 import gzip
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import text
 
 from models import history, history_tables, rediskeys
 from models.archives import HistoryArchivedError
 from models.audit import audit_sale
-from models.database import engine
-from models.errors import ConflictError
 from models.first_page import first_page
 from models.gate import admit
 from models.history import HistoryInUseError, archive, ranges, restore
@@ -30,34 +22,20 @@ from models.sales import patch_sale
 from models.schedule import current_sale_ids
 from models.settings import settings
 from models.settle import settle_turn
-from tests.cluster.pointed import pointed_at
-from tests.history.conftest import make_old, next_sale_is, rows, run_sql
-from tests.pipeline.conftest import eventually
+from tests.history.conftest import (
+    FIRST,
+    FOLDER,
+    TABLES,
+    is_marked,
+    is_of,
+    make_old,
+    next_sale_is,
+    rows,
+    run_sql,
+    tables,
+)
 
-ROOT = Path(__file__).parents[2]
-FIRST = 20_000
-FOLDER = f"sales-{FIRST}-{FIRST + RANGE_SALES - 1}"
-TABLES = ("purchases", "stock_movements")
 BEFORE = {"rejected": 1, "confirmed": 2, "cancelled": 1, "refunded": 1}
-
-
-def tables() -> set[str]:
-    with engine().connect() as connection:
-        names = [f"{table}_r{FIRST}" for table in TABLES]
-        return set(
-            connection.execute(
-                text("SELECT relname FROM pg_class WHERE relname = ANY(:names)"), {"names": names}
-            ).scalars()
-        )
-
-
-def is_of(row: str, sales: list) -> bool:
-    """Whether this row, as PostgreSQL writes it, belongs to one of the sales: their ids are in no other column."""
-    return any(str(sale.id) in row.strip("()").split(",") for sale in sales)
-
-
-def is_marked(sale_id: int) -> bool:
-    return audit_sale(sale_id).history_archived_at is not None
 
 
 def test_a_month_goes_and_comes_back_to_the_byte(make_month, tmp_path):
@@ -209,127 +187,6 @@ def test_a_sale_that_was_being_made_meanwhile_is_found(make_month, make_sale, tm
     admit(FIRST + 100, 1, Kind.PURCHASE, 1)
     settle_turn(FIRST + 100)
     assert audit_sale(FIRST + 100).agrees
-
-
-class Killed(BaseException):
-    """As if the process were no more."""
-
-
-EXECUTE = "import psycopg, sys; psycopg.connect(sys.argv[1], autocommit=True).execute(sys.argv[2])"
-STEPS = ("close", "detach", "_check_late_sales", "_write", "_check_written", "drop")
-
-
-@pytest.mark.parametrize("is_over", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_archiving_that_died_between_any_two_steps_is_done_again(make_month, tmp_path, monkeypatch, step, is_over):
-    sales = make_month(FIRST)
-    before = rows()
-
-    def die(*arguments, **options) -> None:
-        if is_over:
-            done(*arguments, **options)
-        raise Killed
-
-    done = getattr(history, step)
-    with monkeypatch.context() as patch:
-        patch.setattr(history, step, die)
-        with pytest.raises(Killed):
-            archive(FIRST, tmp_path)
-    assert all(audit_sale(sale.id).agrees for sale in sales)
-
-    archive(FIRST, tmp_path)
-
-    assert tables() == set()
-    restore(FIRST, tmp_path)
-    assert rows() == before
-
-
-@pytest.mark.parametrize("step", ["_check_written", "attach", "_reopen"])
-def test_restoring_that_died_is_done_again(make_month, tmp_path, monkeypatch, step):
-    make_month(FIRST)
-    before = rows()
-    archive(FIRST, tmp_path)
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(history, step, die)
-        with pytest.raises(Killed):
-            restore(FIRST, tmp_path)
-
-    restore(FIRST, tmp_path)
-
-    assert rows() == before
-
-
-def test_a_range_that_died_on_its_way_out_is_taken_out_all_the_way(make_month, tmp_path):
-    """Killed for good, by the operating system, while PostgreSQL waits for a reader."""
-    make_month(FIRST)
-    before = rows()
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "history", "archive", str(FIRST), "--out", str(tmp_path)]
-    pending = f"SELECT count(*) FROM pg_inherits WHERE inhrelid = 'purchases_r{FIRST}'::regclass AND inhdetachpending"  # noqa: S608
-    with psycopg.connect(settings().psycopg_url) as reader:
-        reader.execute("SELECT count(*) FROM purchases")
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE)
-        eventually(lambda: bool(run_sql(pending)), "the range is on its way out")
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert rows()["purchases"] == [], "nobody sees half of it"
-
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=240, check=False)
-
-    assert done.returncode == 0, done.stderr
-    assert tables() == set()
-    restore(FIRST, tmp_path)
-    assert rows() == before
-
-
-def test_whoever_reads_for_long_makes_archiving_give_up_and_come_again(make_month, tmp_path, monkeypatch):
-    make_month(FIRST)
-    before = rows()
-    with psycopg.connect(settings().psycopg_url) as reader, monkeypatch.context() as patch:
-        patch.setattr(history_tables, "TRIES_MAX", 2)
-        reader.execute("SELECT count(*) FROM purchases")
-        with pytest.raises(HistoryBusyError):
-            archive(FIRST, tmp_path)
-        # Half-way out is all the way back in again.
-        reader.rollback()
-        restore(FIRST, None)
-        assert rows() == before
-
-    archive(FIRST, tmp_path)
-
-    assert tables() == set()
-
-
-def test_history_is_not_worked_on_through_a_pooler(make_month, tmp_path):
-    make_month(FIRST)
-    with pointed_at(DATABASE_POOLED="true"), pytest.raises(ConflictError, match="pooler"):
-        archive(FIRST, tmp_path)
-
-
-@pytest.mark.parametrize("way", ["ours", "control"])
-def test_a_range_that_waits_for_a_reader_has_nobody_wait_for_it(make_month, make_sale, way):
-    make_month(FIRST)
-    sale = make_sale()
-    part = f"ALTER TABLE purchases DETACH PARTITION purchases_r{FIRST}"
-    url = settings().psycopg_url
-    with psycopg.connect(url) as reader, psycopg.connect(url, autocommit=True) as writer:
-        reader.execute("SELECT count(*) FROM purchases")
-        statement = f"{part} CONCURRENTLY" if way == "ours" else part
-        process = subprocess.Popen([sys.executable, "-c", EXECUTE, url, statement])
-        eventually(lambda: bool(run_sql("SELECT count(*) FROM pg_locks WHERE NOT granted")), "it waits")
-        writer.execute("SET lock_timeout = 500")
-        write = "UPDATE purchases SET revision = revision WHERE sale_id = %s"
-        if way == "ours":
-            for _ in range(10):
-                writer.execute(write, (sale.id,))
-        else:
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                writer.execute(write, (sale.id,))
-        reader.rollback()
-    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("table", TABLES)
