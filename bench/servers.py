@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.stack import Running, Stack, started, wait_until_it_answers
 from ops.boot import loopback_url
@@ -23,10 +23,14 @@ class Server:
 
 @contextmanager
 def granian(stack: Stack, target: str = WSGI_APP, *, workers: int, threads: int | None = None) -> Iterator[Server]:
-    """The web row of the table of processes with so many processes of so many threads (the shop's unless given)."""
+    """The web row of the table of processes with so many processes of so many threads (the shop's unless given).
+
+    Another application than ours is served as granian serves a plain WSGI application.
+    """
     port = free_port()
-    row = stack.row("web", port=port, web_workers=workers, web_threads=threads or stack.settings.web_threads)
-    with started(stack, row, target=target) as running:
+    threads = threads or stack.settings.web_threads
+    row = stack.row("web", port=port, web_workers=workers, web_threads=threads)
+    with started(stack, row if target == WSGI_APP else _plain(row, threads), target=target) as running:
         yield _when_it_answers(port, running)
 
 
@@ -45,6 +49,12 @@ def gunicorn(stack: Stack, target: str, *, workers: int = 2, threads: int = 8) -
     row = Process(name="gunicorn", argv=("-m", "gunicorn", "--no-control-socket", *words, target))
     with started(stack, row, target=target) as running:
         yield _when_it_answers(port, running)
+
+
+def _plain(row: Process, threads: int) -> Process:
+    words = {"web.serve": "granian", "asgi": "wsgi"}
+    argv = (*(words.get(word, word) for word in row.argv[:-1]), "--blocking-threads", str(threads), row.argv[-1])
+    return replace(row, argv=argv)
 
 
 def _when_it_answers(port: int, running: Running) -> Server:

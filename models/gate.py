@@ -7,6 +7,7 @@ and not four, unless Redis is a cluster.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from models.clock import from_ms, to_iso
@@ -15,6 +16,7 @@ from models.gateline import GateBrokenError
 from models.gateparts import Answer, Request, ask_at_once, ask_in_turn
 from models.purchase import Kind, Reason
 from models.settings import settings
+from models.trips import HELD, Trips, at_once
 from models.velocity import Finding, Question, VelocityRefusedError, findings_of
 
 KIND_LETTERS = {Kind.PURCHASE: "p", Kind.RESERVATION: "r"}
@@ -176,6 +178,22 @@ def ask(
     checks: Checks | None = None,
     trace: str | None = None,
 ) -> GateAnswer:
+    """What `ask_by` answers, for somebody who waits for it here."""
+    steps = ask_by(HELD, sale_id, user_id, kind, quantity, idempotency_key=idempotency_key, checks=checks, trace=trace)
+    return at_once(steps)
+
+
+async def ask_by(
+    trips: Trips,
+    sale_id: int,
+    user_id: int,
+    kind: Kind,
+    quantity: int,
+    *,
+    idempotency_key: str | None = None,
+    checks: Checks | None = None,
+    trace: str | None = None,
+) -> GateAnswer:
     """Ask the gate of a sale for a place in its line. `trace` is the W3C traceparent of a request that is traced.
 
     Raises GateBrokenError where Redis is out of order, and redis errors where it is away: then the request may or may
@@ -183,7 +201,7 @@ def ask(
     """
     request = Request(sale_id, user_id, KIND_LETTERS[kind], quantity, idempotency_key or "", trace or "")
     try:
-        code, numbers, *values = _ask(request, checks)
+        code, numbers, *values = await _ask(trips, request, checks)
     except GateBrokenError:
         # Something else lies in the place of the sale's keys: the script stumbled before it admitted anybody.
         code, numbers, values = "UNKNOWN", [], []
@@ -191,10 +209,10 @@ def ask(
         # Imported here: the view is announced by the module that also reads sales from PostgreSQL.
         from models.announce import rebuild_view  # noqa: PLC0415
 
-        if rebuild_view(sale_id):
+        if await trips.aside(partial(rebuild_view, sale_id)):
             # Whoever asks was counted, and what is behind them found, the first time.
             again = Checks(checks.jti, checks.generation) if checks else None
-            code, _, *values = _ask(request, again)
+            code, _, *values = await _ask(trips, request, again)
             if code == "UNKNOWN":
                 raise GateBrokenError
     questions, limits = (checks.questions, checks.limits) if checks else ((), ())
@@ -210,8 +228,9 @@ def estimate_seconds(position: int, pace: str | None) -> float:
     return round(max(ESTIMATE_MIN_SECONDS, (position + 1) / max(1.0, per_second)), 3)
 
 
-def _ask(request: Request, checks: Checks | None) -> Answer:
-    return ask_in_turn(request, checks) if settings().redis_is_cluster else ask_at_once(request, checks)
+async def _ask(trips: Trips, request: Request, checks: Checks | None) -> Answer:
+    way = ask_in_turn if settings().redis_is_cluster else ask_at_once
+    return await way(trips, request, checks)
 
 
 def check_quantity(quantity: int) -> int:

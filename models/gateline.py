@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from redis import Redis
@@ -27,6 +27,9 @@ from models.redisclient import gate_client
 from models.rediscluster import ClusterClient
 from models.runtime import on_gevent
 from models.settings import settings
+
+if TYPE_CHECKING:
+    from models.trips import Trips
 
 log = structlog.get_logger()
 
@@ -202,7 +205,9 @@ class GateScript:
         self._text = text
         self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, keys: list[str], arguments: list[str | int], copies: Copies | None = None) -> list[Any]:
+    async def ask(
+        self, trips: "Trips", keys: list[str], arguments: list[str | int], copies: Copies | None = None
+    ) -> list[Any]:
         """The script's answer, of the server that has the keys.
 
         Raises redis errors where Redis is away, full or a replica, GateBrokenError where the script fails, and
@@ -211,11 +216,11 @@ class GateScript:
         command = ("EVALSHA", self._hash, len(keys), *keys, *arguments)
         try:
             try:
-                return gate_lines().call(command, key=keys[0], copies=copies)  # type: ignore[no-any-return]
+                return await trips.call(command, key=keys[0], copies=copies)  # type: ignore[no-any-return]
             except NoScriptError:
                 # It did not run, so it may be sent again.
-                gate_lines().call(("SCRIPT", "LOAD", self._text), key=keys[0])
-                return gate_lines().call(command, key=keys[0], copies=copies)  # type: ignore[no-any-return]
+                await trips.call(("SCRIPT", "LOAD", self._text), key=keys[0])
+                return await trips.call(command, key=keys[0], copies=copies)  # type: ignore[no-any-return]
         except (OutOfMemoryError, ReadOnlyError, RedisConnectionError):
             raise
         except ResponseError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models import rediskeys
 from models.gateline import Copies, GateScript
 from models.settings import settings
+from models.trips import Trips
 
 if TYPE_CHECKING:
     from models.gate import Checks
@@ -49,10 +50,10 @@ def _script() -> GateScript:
     return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
 
 
-def ask_at_once(request: Request, checks: "Checks | None") -> Answer:
+async def ask_at_once(trips: Trips, request: Request, checks: "Checks | None") -> Answer:
     """The gate's answer, in one trip. Raises as GateScript does."""
     if checks is None:
-        return _ask_of_sale(request, LINE)
+        return await _ask_of_sale(trips, request, LINE)
     keys = _keys_of_sale(request)
     keys += _keys_of_asker(request, checks)
     keys += _keys_of_velocity(request, checks.questions)
@@ -60,42 +61,43 @@ def ask_at_once(request: Request, checks: "Checks | None") -> Answer:
     arguments += _arguments_of_asker(checks)
     for question in checks.questions:
         arguments += question.arguments
-    return _script()(keys, arguments, _copies())
+    return await _script().ask(trips, keys, arguments, _copies())
 
 
-def ask_in_turn(request: Request, checks: "Checks | None") -> Answer:
+async def ask_in_turn(trips: Trips, request: Request, checks: "Checks | None") -> Answer:
     """The same answer, in one trip to each shard. Raises as GateScript does."""
     left, findings = -1, []
     if checks is not None:
-        code, _, *values = answer = _ask_of_asker(request, checks)
+        code, _, *values = answer = await _ask_of_asker(trips, request, checks)
         if code != "PASSED":
             return answer
         (left,) = values
         if checks.questions:
             # A retry gets the answer of its first try, and nothing behind it is counted.
-            if request.key and (answer := _ask_of_sale(request, SEEN))[0] != "UNSEEN":
+            if request.key and (answer := await _ask_of_sale(trips, request, SEEN))[0] != "UNSEEN":
                 return _with_left(answer, left)
-            code, findings, *_ = answer = _ask_of_velocity(request, checks.questions)
+            code, findings, *_ = answer = await _ask_of_velocity(trips, request, checks.questions)
             if code != "PASSED":
                 return answer
-    code, _, *values = _with_left(_ask_of_sale(request, LINE), left)
+    code, _, *values = _with_left(await _ask_of_sale(trips, request, LINE), left)
     return [code, findings, *values]
 
 
-def _ask_of_sale(request: Request, asked: str) -> Answer:
-    return _script()(_keys_of_sale(request), [asked, NOT_ASKED, 0, *_arguments_of_sale(request)], _copies())
+async def _ask_of_sale(trips: Trips, request: Request, asked: str) -> Answer:
+    arguments = [asked, NOT_ASKED, 0, *_arguments_of_sale(request)]
+    return await _script().ask(trips, _keys_of_sale(request), arguments, _copies())
 
 
-def _ask_of_asker(request: Request, checks: "Checks") -> Answer:
+async def _ask_of_asker(trips: Trips, request: Request, checks: "Checks") -> Answer:
     keys = _keys_of_asker(request, checks)
-    return _script()(keys, [NOTHING, len(checks.limits), 0, *_arguments_of_asker(checks)])
+    return await _script().ask(trips, keys, [NOTHING, len(checks.limits), 0, *_arguments_of_asker(checks)])
 
 
-def _ask_of_velocity(request: Request, questions: "tuple[Question, ...]") -> Answer:
+async def _ask_of_velocity(trips: Trips, request: Request, questions: "tuple[Question, ...]") -> Answer:
     arguments: Arguments = [NOTHING, NOT_ASKED, len(questions)]
     for question in questions:
         arguments += question.arguments
-    return _script()(_keys_of_velocity(request, questions), arguments)
+    return await _script().ask(trips, _keys_of_velocity(request, questions), arguments)
 
 
 def _copies() -> Copies | None:

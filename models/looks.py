@@ -14,6 +14,7 @@ from models.gateline import GateScript
 from models.purchases import in_line
 from models.record import PurchaseRecord
 from models.settings import settings
+from models.trips import Trips
 
 SCRIPTS = ("limit.lua", "asker.lua", "look.lua")
 
@@ -39,7 +40,7 @@ def _script() -> GateScript:
     return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
 
 
-def look(onlooker: Onlooker, place: Place | None) -> PurchaseRecord | None:
+async def look(trips: Trips, onlooker: Onlooker, place: Place | None) -> PurchaseRecord | None:
     """Count a look at the purchase at this place: the request, whoever's it is, if it waits in line.
 
     Without a place nothing is asked but whether whoever looks may. Raises GivenBackError and TooOftenError; redis
@@ -49,14 +50,16 @@ def look(onlooker: Onlooker, place: Place | None) -> PurchaseRecord | None:
     of_user = [(rediskeys.looks_of_user(user_id, each.seconds), each) for each in onlooker.user_limits]
     of_address = [(rediskeys.looks_of_address(customer, each.seconds), each) for each in onlooker.address_limits]
     if not settings().redis_is_cluster:
-        return _ask(onlooker, [*of_user, *of_address], place)
-    _ask(onlooker, of_user, None)
+        return await _ask(trips, onlooker, [*of_user, *of_address], place)
+    await _ask(trips, onlooker, of_user, None)
     if of_address:
-        _ask(None, of_address, None)
-    return _ask(None, [], place) if place else None
+        await _ask(trips, None, of_address, None)
+    return await _ask(trips, None, [], place) if place else None
 
 
-def _ask(token: Onlooker | None, limits: list[tuple[str, Limit]], place: Place | None) -> PurchaseRecord | None:
+async def _ask(
+    trips: Trips, token: Onlooker | None, limits: list[tuple[str, Limit]], place: Place | None
+) -> PurchaseRecord | None:
     """Ask the parts of the script that are named; the limits by their keys. Raises as `look` does."""
     keys: list[str] = []
     arguments: list[str | int] = [int(token is not None), len(limits), int(place is not None)]
@@ -70,7 +73,7 @@ def _ask(token: Onlooker | None, limits: list[tuple[str, Limit]], place: Place |
         sale_id, ticket = place
         keys += (rediskeys.view(sale_id), rediskeys.mailbox(sale_id))
         arguments.append(f"0-{ticket}")
-    code, *values = _script()(keys, arguments)
+    code, *values = await _script().ask(trips, keys, arguments)
     if code == "REVOKED":
         raise GivenBackError
     if code == TooOftenError.code:

@@ -70,14 +70,13 @@ def application(settings: Settings) -> tuple[Process, ...]:
 
 
 def _web(settings: Settings) -> Process:
-    """HTTP and pages, on granian."""
+    """HTTP and pages, on granian: the front (web/front.py), with the application behind it."""
     options = {
-        "--interface": "wsgi",
+        "--interface": "asgi",
         "--host": settings.host,
         "--port": settings.port,
         "--http": "1",
         "--workers": settings.web_workers,
-        "--blocking-threads": settings.web_threads,
         "--backlog": WEB_CONNECTIONS_MAX,
         "--backpressure": WEB_CONNECTIONS_MAX,
         "--workers-kill-timeout": WEB_KILL_SECONDS,

@@ -39,7 +39,6 @@ from web.metrics import init_metrics
 from web.openapi import init_openapi, new_openapi_app
 from web.pages import buyers, session
 from web.pages.hooks import init_pages
-from web.patience import init_patience
 from web.postman import init_postman
 from web.requestlog import init_request_log
 from web.sockets import init_sockets
@@ -107,7 +106,6 @@ def create_app() -> OpenAPI:
     init_fresh(app)
     init_pages(app)
     init_desk(app)
-    init_patience(app)
     init_limits(app)
     init_auth(app)
     init_bodies(app)

@@ -32,6 +32,7 @@ from models.looks import Place
 from models.purchase import Kind, Reason
 from models.settings import settings
 from models.tokens import Claims
+from models.trips import HELD, Trips, at_once
 from models.velocity import Attempt
 from web.auth import identity_of
 from web.crowd import crowd
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 ROUTE = re.compile(r"/api/flash-sales/([1-9][0-9]{0,17})/(purchases|reservations)", re.ASCII)
 READ_BELOW = "/api/flash-sales/"
+# Where a Flask application has its doorstep.
+DOORSTEP = "doorbuster.doorstep"
 KINDS = {"purchases": Kind.PURCHASE, "reservations": Kind.RESERVATION}
 # What asks for another answer than the plain one, or for a line in the log.
 WISHES = ("HTTP_X_REQUEST_ID", "HTTP_TRACEPARENT", "HTTP_TRANSFER_ENCODING")
@@ -98,7 +101,7 @@ class Answer:
 def init_doorstep(app: Flask) -> None:
     """Put the doorstep before the application, unless every request is to be followed: in the log, or by traces."""
     if not is_logged(logging.DEBUG) and not tracing.is_on():
-        app.wsgi_app = Doorstep(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = app.extensions[DOORSTEP] = Doorstep(app.wsgi_app)  # type: ignore[method-assign]
 
 
 class Doorstep:
@@ -108,12 +111,20 @@ class Doorstep:
         self.flask = flask
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        answer = _answer(environ) if _is_plain(environ) else None
+        answer = at_once(answer_at_doorstep(environ, HELD))
         if answer is None:
             return self.flask(environ, start_response)
-        metrics.answered(answer.status)
-        start_response(STATUSES[answer.status], _headers(environ, answer))
+        start_response(STATUSES[answer.status], headers_of(environ, answer))
         return [answer.body]
+
+
+async def answer_at_doorstep(environ: "WSGIEnvironment", trips: Trips) -> Answer | None:
+    """What is said at the doorstep; None if it is for Flask to say, with ASKED in the environment if the gate was
+    asked. The body of a request for units must be there already where nobody may be held up for it."""
+    answer = await _answer(environ, trips) if _is_plain(environ) else None
+    if answer is not None:
+        metrics.answered(answer.status)
+    return answer
 
 
 def _is_plain(environ: "WSGIEnvironment") -> bool:
@@ -121,21 +132,20 @@ def _is_plain(environ: "WSGIEnvironment") -> bool:
     return not (environ.get("SCRIPT_NAME") or any(wish in environ for wish in WISHES) or is_stopping())
 
 
-def _answer(environ: "WSGIEnvironment") -> Answer | None:
-    """What is said here; None if it is for Flask to say, with ASKED in the environment if the gate was asked."""
+async def _answer(environ: "WSGIEnvironment", trips: Trips) -> Answer | None:
     place = place_in(environ)
     if place is not None:
-        return _shown(environ, place)
+        return await _shown(environ, place, trips)
     if environ.get("QUERY_STRING"):
         return None
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if method == "GET":
         return _kept(environ, path) if path.startswith(READ_BELOW) else None
     found = ROUTE.fullmatch(path) if method == "POST" else None
-    return _let_in(environ, int(found[1]), KINDS[found[2]]) if found else None
+    return await _let_in(environ, int(found[1]), KINDS[found[2]], trips) if found else None
 
 
-def _let_in(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Answer | None:
+async def _let_in(environ: "WSGIEnvironment", sale_id: int, kind: Kind, trips: Trips) -> Answer | None:
     """A request for units, if it is plain and the gate's answer is daily."""
     plain = _read(environ, sale_id, kind)
     if plain is None:
@@ -143,11 +153,11 @@ def _let_in(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Answer | No
     request_id = _name()
     try:
         began = time.monotonic()
-        answer = _ask(plain)
+        answer = await _ask(plain, trips)
         if answer.code not in DAILY:
             environ[ASKED] = answer
             return None
-        said, status, headers = _told(plain, answer, began)
+        said, status, headers = await _told(plain, answer, began, trips)
     except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
         environ[ASKED] = error
         return None
@@ -157,14 +167,14 @@ def _let_in(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Answer | No
     return Answer(status, to_json(said), request_id, headers)
 
 
-def _ask(plain: Plain) -> GateAnswer:
+async def _ask(plain: Plain, trips: Trips) -> GateAnswer:
     """What the gate says, or said a moment ago to a crowd that asked the same."""
     sale_id, quantity = plain.attempt.sale_id, plain.quantity
     known = crowd().answer_for(sale_id, quantity) if plain.key is None else None
     if known is not None:
         return known
     checks = checks_of(plain.who, plain.attempt, plain.action)
-    answer = knock(plain.attempt, plain.kind, quantity, checks, idempotency_key=plain.key)
+    answer = await knock(trips, plain.attempt, plain.kind, quantity, checks, idempotency_key=plain.key)
     crowd().note(quantity, answer)
     return answer
 
@@ -180,7 +190,7 @@ def _kept(environ: "WSGIEnvironment", path: str) -> Answer | None:
     return Answer(HTTPStatus.OK.value, body, _name(), {})
 
 
-def _shown(environ: "WSGIEnvironment", place: Place) -> Answer | None:
+async def _shown(environ: "WSGIEnvironment", place: Place, trips: Trips) -> Answer | None:
     """A look at a purchase, if it is plain."""
     wait_seconds = wait_in(environ)
     address = address_in(environ)
@@ -189,7 +199,7 @@ def _shown(environ: "WSGIEnvironment", place: Place) -> Answer | None:
         return None
     request_id = _name()
     try:
-        body, status = shown(look_at(identity_of(who), place, wait_seconds, address))
+        body, status = shown(await look_at(trips, identity_of(who), place, wait_seconds, address))
     except Exception as error:  # noqa: BLE001 - Flask says what it means, and logs what it does not know
         environ[ASKED] = error
         return None
@@ -222,7 +232,9 @@ def _read(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Plain | None:
     return Plain(who, attempt, kind, quantity, key, action, wait_seconds)
 
 
-def _told(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any], int, dict[str, str]]:
+async def _told(
+    plain: Plain, answer: GateAnswer, began: float, trips: Trips
+) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Body, status and the headers that are not on every answer. Raises what waiting for an outcome raises."""
     is_limited = not settings().is_exempt(plain.attempt.address)
     try:
@@ -235,7 +247,7 @@ def _told(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any
         waker().wake(admission.sale_id, dedicated=admission.dedicated)
     user_id, record = plain.attempt.user_id, None
     if plain.wait_seconds:
-        record = wait_for_outcome(admission, user_id, plain.wait_seconds, began)
+        record = await wait_for_outcome(trips, admission, user_id, plain.wait_seconds, began)
     record = record or queued(admission, user_id, plain.kind, plain.quantity)
     body, status, headers = told(record, plain.wait_seconds)
     if is_limited:
@@ -243,7 +255,8 @@ def _told(plain: Plain, answer: GateAnswer, began: float) -> tuple[dict[str, Any
     return body, status, headers
 
 
-def _headers(environ: "WSGIEnvironment", answer: Answer) -> list[tuple[str, str]]:
+def headers_of(environ: "WSGIEnvironment", answer: Answer) -> list[tuple[str, str]]:
+    """All headers of an answer."""
     always = {
         "Content-Type": "application/json",
         "Content-Length": str(len(answer.body)),

@@ -31,13 +31,18 @@ def came_through_proxy() -> bool:
 
 def _believing(inner: "WSGIApplication") -> "WSGIApplication":
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        scheme = _forwarded_scheme(environ)
-        if scheme:
-            environ["wsgi.url_scheme"] = scheme
-            environ[THROUGH_PROXY] = True
+        believe_proxy(environ)
         return inner(environ, start_response)
 
     return application
+
+
+def believe_proxy(environ: "WSGIEnvironment") -> None:
+    """Put into the environment over what the request came, if a proxy of ours says so."""
+    scheme = _forwarded_scheme(environ)
+    if scheme:
+        environ["wsgi.url_scheme"] = scheme
+        environ[THROUGH_PROXY] = True
 
 
 def _forwarded_scheme(environ: dict[str, Any]) -> str | None:

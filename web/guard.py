@@ -13,11 +13,12 @@ from models.addresses import parse_address
 from models.clock import now
 from models.errors import ForbiddenError
 from models.fraud import NewFraudRecord
-from models.gate import Admission, Checks, GateAnswer, GivenBackError, ask
+from models.gate import Admission, Checks, GateAnswer, GivenBackError, ask_by
 from models.ip_ranges import Action
 from models.purchase import Kind
 from models.settings import settings
 from models.tokens import Claims
+from models.trips import HELD, Trips, at_once
 from models.velocity import Attempt, Finding, questions_about
 from web.auth import Identity, current_user
 from web.limits import client_address, note_left, purchase_limits
@@ -82,7 +83,7 @@ def _knock_traced(
     checks = checks_of(who, attempt, g.get("address_action"))
     trace = begin_at_gate(attempt.sale_id)
     traceparent = trace.traceparent if trace else None
-    answer = knock(attempt, kind, quantity, checks, idempotency_key=idempotency_key, trace=traceparent)
+    answer = at_once(knock(HELD, attempt, kind, quantity, checks, idempotency_key=idempotency_key, trace=traceparent))
     if trace:
         trace.answered(answer.code, answer.ticket)
     return answer
@@ -100,7 +101,8 @@ def checks_of(who: Identity | Claims, attempt: Attempt, action: Action | None) -
     )
 
 
-def knock(
+async def knock(
+    trips: Trips,
     attempt: Attempt,
     kind: Kind,
     quantity: int,
@@ -109,9 +111,10 @@ def knock(
     idempotency_key: str | None,
     trace: str | None = None,
 ) -> GateAnswer:
-    """Ask the gate, and count how long it takes to let somebody in. Raises as `models.gate.ask` does."""
+    """Ask the gate, and count how long it takes to let somebody in. Raises as `models.gate.ask_by` does."""
     began = time.perf_counter()
-    answer = ask(
+    answer = await ask_by(
+        trips,
         attempt.sale_id,
         attempt.user_id,
         kind,

@@ -1,5 +1,7 @@
 """A look at one's purchase, for Flask's views and the doorstep: who looks is checked, and the outcome waited for."""
 
+from functools import partial
+
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from models.addresses import customer_of
@@ -10,6 +12,7 @@ from models.purchases import PurchaseNotFoundError, as_it_stands, find_purchase
 from models.record import PurchaseRecord
 from models.redisclient import REDIS_AWAY
 from models.settings import settings
+from models.trips import Trips
 from web.auth import Identity, refuse_revoked
 from web.limits import look_limits
 from web.traces import note_outcome
@@ -20,7 +23,9 @@ from web.waiting import waiters
 UNSAID = (*REDIS_AWAY, OutOfMemoryError, ReadOnlyError, GateBrokenError)
 
 
-def look_at(viewer: Identity, place: Place | None, wait_seconds: float, address: str) -> PurchaseRecord:
+async def look_at(
+    trips: Trips, viewer: Identity, place: Place | None, wait_seconds: float, address: str
+) -> PurchaseRecord:
     """The purchase at this place as it stands, or its outcome, if it comes within so many seconds.
 
     Whoever waits does not ask PostgreSQL where the news had the outcome, or the request is in line: a crowd that asks
@@ -30,10 +35,10 @@ def look_at(viewer: Identity, place: Place | None, wait_seconds: float, address:
     TokenRevokedError, TooOftenError; and what PostgreSQL and Redis raise where they are away and are needed.
     """
     if place is None:
-        _ask(viewer, address, None)
+        await _ask(trips, viewer, address, None)
         raise PurchaseNotFoundError
     heard = waiters().heard_of(*place, viewer.user_id) if wait_seconds else None
-    waiting, is_said = _ask(viewer, address, None if heard else place)
+    waiting, is_said = await _ask(trips, viewer, address, None if heard else place)
     if wait_seconds and heard is None and waiting is None:
         # What left the line while Redis was asked, it told everybody in the same step.
         heard = waiters().heard_of(*place, viewer.user_id)
@@ -47,24 +52,26 @@ def look_at(viewer: Identity, place: Place | None, wait_seconds: float, address:
         # It may have been settled a moment ago: good for deciding whether to wait, and not for telling what is.
         record = waiting
     elif is_said:
-        record = as_it_stands(*place, waiting, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
+        standing = partial(as_it_stands, *place, waiting, viewer_id=viewer.user_id, is_admin=viewer.is_admin)
+        record = await trips.aside(standing)
     else:
-        record = look_up()
+        record = await trips.aside(look_up)
     if record.is_settled or not wait_seconds:
         return record
     sale_id, _ = place
-    return note_outcome(waiters().wait(sale_id, record.ticket, record.user_id, wait_seconds, look_up)) or look_up()
+    outcome = await waiters().wait(trips, (sale_id, record.ticket), record.user_id, wait_seconds, look_up)
+    return await trips.aside(look_up) if outcome is None else note_outcome(outcome)
 
 
-def _ask(viewer: Identity, address: str, place: Place | None) -> tuple[PurchaseRecord | None, bool]:
+async def _ask(trips: Trips, viewer: Identity, address: str, place: Place | None) -> tuple[PurchaseRecord | None, bool]:
     """The request, if it waits in line, and whether Redis said so. Raises TokenRevokedError and TooOftenError."""
     by_user, by_address = ((), ()) if settings().is_exempt(address) else look_limits()
     onlooker = Onlooker(viewer.user_id, viewer.jti, viewer.generation, customer_of(address), by_user, by_address)
     try:
-        return look(onlooker, place), True
+        return await look(trips, onlooker, place), True
     except GivenBackError as error:
         raise TokenRevokedError from error
     except UNSAID:
         # Asked once more the long way, which knows what to do if that says nothing either.
-        refuse_revoked(viewer, is_reading=True)
+        await trips.aside(partial(refuse_revoked, viewer, is_reading=True))
         return None, False

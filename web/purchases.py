@@ -13,6 +13,7 @@ from models.looks import Place
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseCursor, find_purchase, purchases_of
 from models.record import PurchaseRecord
+from models.trips import HELD, Trips, at_once
 from web.access import checked_at_gate, checked_by_look, login_required
 from web.auth import current_user
 from web.cursors import decode_cursor, encode_cursor
@@ -143,7 +144,9 @@ def ask_for(
     user_id = current_user().user_id
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
-    record = wait_for_outcome(admission, user_id, wait_seconds, began) if wait_seconds else None
+    record = None
+    if wait_seconds:
+        record = at_once(wait_for_outcome(HELD, admission, user_id, wait_seconds, began))
     return record or queued(admission, user_id, kind, quantity)
 
 
@@ -170,7 +173,9 @@ def told(record: PurchaseRecord, waited_seconds: float = 0) -> tuple[dict[str, A
     return success_body(data, message_of(record)), 201, headers
 
 
-def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: float) -> PurchaseRecord | None:
+async def wait_for_outcome(
+    trips: Trips, admission: Admission, user_id: int, seconds: float, since: float
+) -> PurchaseRecord | None:
     """The outcome of an admitted request, or None if it did not come in time or waiting was declined.
 
     `since` is when the gate was asked, by the monotonic clock.
@@ -179,9 +184,10 @@ def wait_for_outcome(admission: Admission, user_id: int, seconds: float, since: 
     def look() -> PurchaseRecord:
         return find_purchase(admission.sale_id, admission.ticket, viewer_id=user_id)
 
-    if admission.replayed and (record := look()).is_settled:
+    if admission.replayed and (record := await trips.aside(look)).is_settled:
         return record
-    return note_outcome(waiters().wait(admission.sale_id, admission.ticket, user_id, seconds, look, since=since))
+    place = admission.sale_id, admission.ticket
+    return note_outcome(await waiters().wait(trips, place, user_id, seconds, look, since=since))
 
 
 def message_of(record: PurchaseRecord) -> str:
@@ -211,7 +217,8 @@ def _show(place: Place | None) -> Response:
     if asked is not None:
         # At the doorstep, which found that it is for us to say.
         raise asked
-    return respond(*shown(look_at(current_user(), place, asked_wait_seconds(), client_address())), None)
+    record = at_once(look_at(HELD, current_user(), place, asked_wait_seconds(), client_address()))
+    return respond(*shown(record), None)
 
 
 def shown(record: PurchaseRecord) -> tuple[dict[str, Any], int]:

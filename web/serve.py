@@ -24,9 +24,10 @@ LEAVE = signal.SIGUSR1
 
 
 def load_and_listen(target: str) -> Any:
-    """The application, in a worker's main thread, which is the one that may listen to signals."""
+    """The application behind its front, in a worker's main thread, which is the one that may listen to signals."""
     application = resolve_name(target)
     # Not before: the process that watches over the workers loads nothing of the application.
+    from web.front import Front  # noqa: PLC0415
     from web.stopping import begin_to_stop, in_a_thread  # noqa: PLC0415
 
     def leave() -> None:
@@ -34,7 +35,7 @@ def load_and_listen(target: str) -> Any:
         _in(LEAVING_SECONDS - DRAINING_SECONDS, let_nobody_new_in)
 
     signal.signal(LEAVE, lambda *_: leave())
-    return application
+    return Front(application)
 
 
 class LeavingServer(Server):  # type: ignore[misc, valid-type]

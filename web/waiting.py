@@ -1,6 +1,7 @@
 """Waiting for an outcome: `Prefer: wait` and `?wait`, woken by the news rather than by polling.
 
-Waiting holds a request thread on web, so only a share of them may wait; on live a wait is a greenlet and is cheap.
+On an event loop or as a greenlet a wait is cheap. In a thread it keeps others from being answered, so only a share of
+web's threads may wait.
 """
 
 import itertools
@@ -8,16 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 
+from models.looks import Place
 from models.once import once
 from models.record import PurchaseRecord
 from models.runtime import on_gevent
 from models.settings import settings
 from models.snapshot import SaleSnapshot
+from models.trips import Bell, Trips
 from web.news import news
 
 # The share of web's request threads that may wait; the others answer.
 WAITING_SHARE = 0.5
-WAITING_MAX_ON_LIVE = 5_000
+# As greenlets, or on a loop: more than a process has connections.
+WAITING_MAX = 5_000
 # How long to trust the news before PostgreSQL is asked: first for an outcome that came between the gate's answer and
 # the wait, then for news that never came.
 FIRST_LOOK_SECONDS = 0.5
@@ -30,9 +34,9 @@ SALES_REMEMBERED_MAX = 200
 
 
 class _Wait:
-    def __init__(self, user_id: int) -> None:
+    def __init__(self, user_id: int, bell: Bell) -> None:
         self.user_id = user_id
-        self.heard = threading.Event()
+        self.bell = bell
         self.record: PurchaseRecord | None = None
 
 
@@ -58,7 +62,9 @@ class Waiters:
     """Who waits for which ticket in this process."""
 
     def __init__(self, places: int) -> None:
+        """`places` is how many may wait in threads, or as greenlets."""
         self._places = threading.BoundedSemaphore(places)
+        self._loop_places = threading.BoundedSemaphore(WAITING_MAX)
         self._lock = threading.Lock()
         self._waits: dict[int, dict[int, list[_Wait]]] = {}
         self._recent: dict[int, _Recent] = {}
@@ -88,41 +94,44 @@ class Waiters:
             if moment - recent.asked_at > INTEREST_SECONDS or len(self._recent) >= SALES_REMEMBERED_MAX:
                 del self._recent[sale_id]
 
-    def wait(
+    async def wait(
         self,
-        sale_id: int,
-        ticket: int,
+        trips: Trips,
+        place: Place,
         user_id: int,
         seconds: float,
         look: Callable[[], PurchaseRecord],
         *,
         since: float = 0,
     ) -> PurchaseRecord | None:
-        """The settled purchase, or None if it did not settle in time or no place to wait was free.
+        """The settled purchase at this place, or None if it did not settle in time or no place to wait was free.
 
         `look` reads the purchase as it stands; it is asked now and then, in case the news were missed. `since`: see
         `heard_of`.
         """
-        if seconds <= 0 or not self._places.acquire(blocking=False):
+        places = self._places if trips.holds_thread else self._loop_places
+        if seconds <= 0 or not places.acquire(blocking=False):
             return None
-        wait = _Wait(user_id)
+        sale_id, ticket = place
+        wait = _Wait(user_id, trips.bell())
         self._register(sale_id, ticket, wait)
         try:
             if (heard := self.heard_of(sale_id, ticket, user_id, since)) is not None:
                 return heard
-            return self._wait(wait, time.monotonic() + seconds, look)
+            return await self._wait(trips, wait, time.monotonic() + seconds, look)
         finally:
             self._forget(sale_id, ticket, wait)
-            self._places.release()
+            places.release()
 
-    def _wait(self, wait: _Wait, end: float, look: Callable[[], PurchaseRecord]) -> PurchaseRecord | None:
+    async def _wait(
+        self, trips: Trips, wait: _Wait, end: float, look: Callable[[], PurchaseRecord]
+    ) -> PurchaseRecord | None:
         pause = FIRST_LOOK_SECONDS
         while (left := end - time.monotonic()) > 0:
-            wait.heard.wait(min(left, pause))
+            await wait.bell.heard(min(left, pause))
             if wait.record is not None:
                 return wait.record
-            wait.heard.clear()
-            record = look()
+            record = await trips.aside(look)
             if record.is_settled:
                 return record
             if self._leaving:
@@ -168,7 +177,7 @@ class Waiters:
         if outcome.duplicate_of is None:
             wait.record = outcome
         # A duplicate's answer is its first's: let the wait look it up.
-        wait.heard.set()
+        wait.bell.ring()
 
     def leave(self) -> None:
         """This process stops: everyone looks once more and answers with what they find."""
@@ -183,13 +192,13 @@ class Waiters:
             for tickets in self._waits.values():
                 for waits in tickets.values():
                     for wait in waits:
-                        wait.heard.set()
+                        wait.bell.ring()
 
 
 @once
 def waiters() -> Waiters:
     """The waiters of this process."""
-    places = WAITING_MAX_ON_LIVE if on_gevent() else max(1, int(settings().web_threads * WAITING_SHARE))
+    places = WAITING_MAX if on_gevent() else max(1, int(settings().web_threads * WAITING_SHARE))
     these = Waiters(places)
     news().add(these)
     return these

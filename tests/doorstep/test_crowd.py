@@ -33,8 +33,8 @@ def asked(monkeypatch):
     """How often the gate was asked, as a list of the answers' codes."""
     codes = []
 
-    def knock(*args, **options):
-        answer = real(*args, **options)
+    async def knock(*args, **options):
+        answer = await real(*args, **options)
         codes.append(answer.code)
         return answer
 

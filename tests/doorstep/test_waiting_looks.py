@@ -67,12 +67,12 @@ class TestWaiting:
             sale = make_sale()
             ticket = buy(sale, me)
 
-            def settle_first(onlooker, place, sale=sale, ticket=ticket):
+            async def settle_first(trips, onlooker, place, sale=sale, ticket=ticket):
                 settling = threading.Thread(target=settle_turn, args=(sale.id,))
                 settling.start()
                 settling.join()
                 eventually(lambda: waiters().heard_of(sale.id, ticket, me))
-                return look_there(onlooker, place)
+                return await look_there(trips, onlooker, place)
 
             monkeypatch.setattr(looks, "look", settle_first)
             with statements() as asked:

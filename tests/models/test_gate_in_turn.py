@@ -100,9 +100,11 @@ def test_it_says_the_same_in_turn(make_sale, monkeypatch, seed):
 def test_control_a_retry_that_is_judged_before_it_is_known_hears_something_else(make_sale, monkeypatch):
     """What the course would miss if the Idempotency-Key were asked for only at the end."""
 
-    def ask_without_looking(request, checks):
-        left = ask_in_turn(request, checks and Checks(checks.jti, checks.generation, checks.limits))
-        judged = ask_at_once(request, checks and Checks(checks.jti, checks.generation, (), checks.questions))
+    async def ask_without_looking(trips, request, checks):
+        left = await ask_in_turn(trips, request, checks and Checks(checks.jti, checks.generation, checks.limits))
+        judged = await ask_at_once(
+            trips, request, checks and Checks(checks.jti, checks.generation, (), checks.questions)
+        )
         return judged if judged[0] == "VELOCITY_REFUSED" else left
 
     sale = make_sale(total_stock=1_000)

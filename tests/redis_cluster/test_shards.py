@@ -28,6 +28,7 @@ from models.restored import reconcile
 from models.revocations import Spent, is_revoked, revoke, revoked_among, spend, tell_generation
 from models.settings import Settings, SettingsError, settings
 from models.settle import settle_turn
+from models.trips import HELD, at_once
 from models.velocity import Attempt, questions_about
 from ops.throwaway_shop import throwaway_shop
 from tests.cluster.switching import settings_of
@@ -166,7 +167,7 @@ class TestALook:
 
         def seen(user_id, customer, ticket=2):
             who = Onlooker(user_id, "j", 0, customer, limits, limits)
-            return look(who, (sale.id, ticket))
+            return at_once(look(HELD, who, (sale.id, ticket)))
 
         assert [seen(8, "192.0.2.1").position for _ in range(3)] == [1] * 3
         for user_id, customer in ((8, "192.0.2.2"), (9, "192.0.2.1")):
@@ -187,7 +188,8 @@ class TestALook:
             frozen = cluster.master_of(key)
             os.kill(frozen.pid, signal.SIGSTOP)
             try:
-                assert look_at(viewer, (sale.id, ticket), 0, "192.0.2.1").status == "confirmed"
+                record = at_once(look_at(HELD, viewer, (sale.id, ticket), 0, "192.0.2.1"))
+                assert record.status == "confirmed"
             finally:
                 os.kill(frozen.pid, signal.SIGCONT)
             cluster.wait_until_whole()
