@@ -1,6 +1,7 @@
 """Addresses of clients, and ranges of them: one spelling of each, and which range an address counts as."""
 
 import re
+import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -28,6 +29,23 @@ def parse_address(text: str) -> Address | None:
     return parsed
 
 
+def is_ipv4(text: str) -> bool:
+    """Whether this is an IPv4 address, which has one form alone: told without making anything of it."""
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def one_form(text: str) -> str | None:
+    """An address as `parse_address` has it, as text. None for what is no address."""
+    if is_ipv4(text):
+        return text
+    parsed = parse_address(text)
+    return str(parsed) if parsed else None
+
+
 def read_range(value: object) -> Network:
     """A range in CIDR notation, or one address; IPv4-mapped IPv6 becomes IPv4. Raises ValueError."""
     if not isinstance(value, str) or not RANGE.fullmatch(value):
@@ -50,6 +68,8 @@ def _unmapped(network: IPv6Network) -> IPv4Network:
 
 def customer_of(text: str) -> str:
     """What counts as one customer: an IPv4 address, the /64 of an IPv6 address, or the text if it is neither."""
+    if is_ipv4(text):
+        return text
     address = parse_address(text)
     if isinstance(address, IPv6Address):
         bits = 128 - IPV6_CUSTOMER_PREFIX

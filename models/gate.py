@@ -8,7 +8,7 @@ and not four, unless Redis is a cluster.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.clock import from_ms, to_iso
 from models.errors import ConflictError, DomainError, InvalidError, NotFoundError, UnavailableError
@@ -84,8 +84,7 @@ class Limit:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(NamedTuple):
     """What is asked of whoever asks, by the token's `jti` and its generation (models/revocations.py)."""
 
     jti: str
@@ -94,8 +93,7 @@ class Checks:
     questions: tuple[Question, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A place in the line. `position` is the number of tickets still ahead, zero for the next.
 
     `left` is how many more requests the limits let in now; None where nothing limits them.
@@ -111,8 +109,7 @@ class Admission:
     left: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GateAnswer:
+class GateAnswer(NamedTuple):
     """What the gate said, and what velocity found, which is to be recorded whatever the gate said."""
 
     sale_id: int

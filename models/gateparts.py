@@ -5,14 +5,13 @@ velocity and of a sale lie on different shards, so that the same script is asked
 same order and with the same answers. What that gives up: docs/decisions/0023-redis-cluster.md.
 """
 
-import secrets
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models import rediskeys
 from models.gateline import Copies, GateScript
+from models.names import nonce
 from models.settings import settings
 from models.trips import Trips
 
@@ -32,8 +31,7 @@ Answer = list[Any]
 Arguments = list[str | int]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Whose request for how many units of which sale; `letter` is its kind's, and key and trace are '' without."""
 
     sale_id: int
@@ -127,7 +125,7 @@ def _arguments_of_sale(request: Request) -> Arguments:
         request.user_id,
         request.letter,
         request.quantity,
-        secrets.token_urlsafe(12),
+        nonce(),
         request.key,
         known.idempotency_hours * 3600,
         known.line_max,

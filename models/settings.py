@@ -11,18 +11,30 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.production import problems
 from models.redisurl import is_cluster, parse_cluster
 
 Network = IPv4Network | IPv6Network
-Networks = Annotated[tuple[Network, ...], NoDecode]
 Words = Annotated[tuple[str, ...], NoDecode]
 
 JWT_KEY_BYTES_MIN = 32
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+
+
+class NetworkSet(tuple[Network, ...]):
+    """Ranges of addresses, kept as one: what is asked of them for every request is remembered by which set it is."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        # A tuple would ask each of its networks, which are slow to tell.
+        return id(self)
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, AfterValidator(NetworkSet)]
 
 
 class SettingsError(Exception):
@@ -79,8 +91,8 @@ class Settings(BaseSettings):
     rate_limit_login: str = "10/minute"
     rate_limit_login_address: str = "5/minute"
     rate_limit_signup: str = "20/minute"
-    rate_limit_exempt: Networks = Field(default=(), description="ranges free of limits and velocity rules")
-    trusted_proxies: Networks = Field(default=(), description="ranges whose X-Forwarded-* is believed")
+    rate_limit_exempt: Networks = Field(default=NetworkSet(), description="ranges free of limits and velocity rules")
+    trusted_proxies: Networks = Field(default=NetworkSet(), description="ranges whose X-Forwarded-* is believed")
     cors_origins: Words = Field(default=(), description="origins that may call the API from a browser")
 
     # Velocity: what is odd enough to be noted, and what is too odd to be let in. 0 is never.

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models import rediskeys
 from models.addresses import customer_of
@@ -23,8 +24,7 @@ GROUP_KEY_LENGTH_MAX = 200
 VERDICTS = {1: Verdict.FLAG, 2: Verdict.REFUSE}
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A request for units of a sale; `group_key` is the shop's own name for a card or an address, in the clear."""
 
     user_id: int
@@ -55,8 +55,7 @@ class Finding:
         return self.count * 100 // self.threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One signal of one attempt, as the script is asked. A threshold of 0 is never reached."""
 
     signal: Signal
@@ -82,11 +81,14 @@ class VelocityRefusedError(ForbiddenError):
 
 def questions_about(attempt: Attempt, passes: AbstractSet[tuple[str, str]] = frozenset()) -> tuple[Question, ...]:
     """What to ask of an attempt; signals whose (signal, subject) is in `passes` are not asked."""
-    return tuple(each for each in _questions(attempt) if not passes or (each.signal, each.subject) not in passes)
+    asked = tuple(_questions(attempt))
+    return tuple(each for each in asked if (each.signal, each.subject) not in passes) if passes else asked
 
 
 def findings_of(asked: tuple[Question, ...], numbers: list[int]) -> list[Finding]:
     """What the script found not to be well: it answers three numbers for each question, or none at all."""
+    if not numbers:
+        return []
     answers = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     return [
         Finding(

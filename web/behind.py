@@ -8,6 +8,7 @@ nobody who is slow to send (docs/decisions/0035-one-loop-in-front.md).
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -104,4 +105,9 @@ class _Answer:
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI has them."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return [(_encoded_name(name), value.encode("latin-1")) for name, value in headers]
+
+
+@lru_cache(maxsize=256)
+def _encoded_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")

@@ -16,10 +16,8 @@ import logging
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Flask
 
@@ -29,6 +27,7 @@ from models.gate import GateAnswer
 from models.ip_ranges import Action
 from models.logs import is_logged, name_lines
 from models.looks import Place
+from models.names import request_name
 from models.purchase import Kind, Reason
 from models.settings import settings
 from models.tokens import Claims
@@ -75,8 +74,7 @@ DAILY = frozenset(
 STATUSES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(NamedTuple):
     """A request for units with nothing unusual about it."""
 
     who: Claims
@@ -88,8 +86,7 @@ class Plain:
     wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is said at the doorstep; `headers` are those that are not on every answer."""
 
     status: int
@@ -208,7 +205,7 @@ async def _shown(environ: "WSGIEnvironment", place: Place, trips: Trips) -> Answ
 
 def _name() -> str:
     """This request's id, which its lines in the log have too."""
-    request_id = uuid4().hex
+    request_id = request_name()
     name_lines(request_id=request_id)
     return request_id
 

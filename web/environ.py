@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from werkzeug.exceptions import RequestTimeout
 
+from web.deadlines import Deadlines
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -68,7 +70,7 @@ def environ_of(scope: Scope) -> "WSGIEnvironment":
     return environ
 
 
-async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int) -> bool:
+async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int, deadlines: Deadlines) -> bool:
     """Put the whole body into the environment; False if the client has left meanwhile.
 
     While it comes, nobody is held up. What is longer than `bytes_max` is not read any further: the application refuses
@@ -80,12 +82,15 @@ async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int
         return True
     if length is not None and (not length.isdigit() or int(length) > bytes_max):
         return True
+    watched = deadlines.begin()
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await _all_of(receive, bytes_max)
-    except TimeoutError:
+        body = await _all_of(receive, bytes_max)
+    except asyncio.CancelledError:
+        if not deadlines.end(watched):
+            raise
         environ["wsgi.input"] = NeverCame()
         return True
+    deadlines.end(watched)
     if body is None:
         return False
     environ["wsgi.input"] = BytesIO(body)

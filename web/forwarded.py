@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
 
-from models.addresses import parse_address
+from models.addresses import one_form
 from models.settings import settings
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def believe_proxy(environ: "WSGIEnvironment") -> None:
 
 
 def _forwarded_scheme(environ: dict[str, Any]) -> str | None:
-    peer = parse_address(environ.get("REMOTE_ADDR") or "")
-    if peer is None or not settings().is_trusted_proxy(str(peer)):
+    said = environ.get("HTTP_X_FORWARDED_PROTO")
+    peer = one_form(environ.get("REMOTE_ADDR") or "") if said else None
+    if not said or peer is None or not settings().is_trusted_proxy(peer):
         return None
     # The last is what the nearest proxy wrote; what stands further left anybody can claim.
-    scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
+    scheme = said.rpartition(",")[2].strip().lower()
     return scheme if scheme in SCHEMES else None

@@ -17,8 +17,9 @@ from redis.exceptions import RedisError
 from models.looptrips import LoopTrips
 from models.settings import settings
 from web.behind import Behind, encoded
+from web.deadlines import Deadlines
 from web.doorstep import DOORSTEP, Answer, answer_at_doorstep, headers_of
-from web.environ import NeverCame, Receive, Scope, Send, environ_of, read_body
+from web.environ import BODY_SECONDS_MAX, NeverCame, Receive, Scope, Send, environ_of, read_body
 from web.forwarded import believe_proxy
 from web.standing import standing_copy
 from web.waiting import waiters
@@ -41,6 +42,7 @@ class Front:
         self._threads: ThreadPoolExecutor
         self._trips: LoopTrips
         self._behind: Behind
+        self._deadlines: Deadlines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -51,7 +53,7 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = environ_of(scope)
         believe_proxy(environ)
-        if not await read_body(environ, receive, self._bytes_max):
+        if not await read_body(environ, receive, self._bytes_max, self._deadlines):
             return
         answer = await self._answer_of_doorstep(environ)
         if answer is None:
@@ -72,6 +74,7 @@ class Front:
         self._threads = ThreadPoolExecutor(settings().web_threads, thread_name_prefix="request")
         self._trips = LoopTrips(self._threads)
         self._behind = Behind(self._flask, self._threads)
+        self._deadlines = Deadlines(BODY_SECONDS_MAX)
         await self._trips.aside(_get_ready)
         with suppress(RedisError):
             await self._trips.call(("PING",), key="")

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models import rediskeys
-from models.addresses import customer_of, parse_address
+from models.addresses import customer_of, one_form
 from models.clock import now
 from models.gate import Limit, TooOftenError
 from models.redisclient import REDIS_AWAY
@@ -49,17 +49,16 @@ def address_in(environ: Mapping[str, Any]) -> str:
     """The client's address in a WSGI environment; see `client_address`."""
     seen = environ.get("REMOTE_ADDR") or ""
     # A socket that listens on IPv6 and IPv4 shows the latter as ::ffff:10.0.0.1: no range of the settings knows that.
-    peer = parse_address(seen)
-    address = str(peer) if peer else seen or UNKNOWN_ADDRESS
+    address = one_form(seen) or seen or UNKNOWN_ADDRESS
     if not settings().is_trusted_proxy(address):
         return address
     # Every header of that name, joined by the server in the order that proxies added them (PEP 3333).
     hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     while hops and settings().is_trusted_proxy(address):
-        hop = parse_address(hops.pop())
+        hop = one_form(hops.pop())
         if hop is None:
             break
-        address = str(hop)
+        address = hop
     return address
 
 

@@ -3,13 +3,13 @@
 import logging
 import re
 import time
-from uuid import uuid4
 
 import structlog
 from flask import Flask, g, request
 from flask.wrappers import Response
 
 from models.logs import is_logged, name_lines
+from models.names import request_name
 from web.access import asks_gate
 from web.auth import Identity
 from web.traces import is_traced
@@ -34,7 +34,7 @@ def init_request_log(app: Flask) -> None:
 def _begin() -> None:
     g.began = time.perf_counter()
     asked = request.headers.get(HEADER, "")
-    g.request_id = asked if SANE_ID.fullmatch(asked) else uuid4().hex
+    g.request_id = asked if SANE_ID.fullmatch(asked) else request_name()
     name_lines(request_id=g.request_id)
 
 
