@@ -1,4 +1,5 @@
-"""What a test's own thread asks PostgreSQL; others of its process, such as the reader of the news, ask as well."""
+"""What a test's own thread, and those of a front, ask PostgreSQL; others of its process, such as the reader of the news,
+ask as well."""
 
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,9 @@ from sqlalchemy import event
 
 from models.database import engine
 
+# How web/front.py names its threads.
+FRONT = "request"
+
 
 @contextmanager
 def statements(about: str = "") -> Iterator[list[str]]:
@@ -16,7 +20,8 @@ def statements(about: str = "") -> Iterator[list[str]]:
     here = threading.get_ident()
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if about in statement and threading.get_ident() == here:
+        thread = threading.current_thread()
+        if about in statement and (thread.ident == here or thread.name.startswith(FRONT)):
             asked.append(statement)
 
     event.listen(engine(), "before_cursor_execute", note)

@@ -1,13 +1,14 @@
 """Flask behind the front: a WSGI application that answers in a thread, for requests that came on an event loop.
 
-What it says is sent when it is all there, or in pieces where it is long; the thread waits until a piece is on its way.
-Not a library's bridge, since the front has made the environment already and has read the body: a thread is held by
-nobody who is slow to send (docs/decisions/0035-one-loop-in-front.md).
+A thread makes what is said, and the loop sends it: what is long goes in pieces, each made when the one before has left.
+So nobody who is slow to send, or to read, holds a thread. Not a library's bridge, since the front has made the
+environment already and has read the body (docs/decisions/0035-one-loop-in-front.md).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What is longer is sent in pieces.
-AT_ONCE_BYTES = 256 * 1024
-# For a piece to leave, to a client that is slow to take it.
+# What is longer is made and sent in pieces.
+PIECE_BYTES = 256 * 1024
+# For a piece to leave; whoever takes none for so long is given up.
 PIECE_SECONDS_MAX = 30.0
 
 Headers = Iterable[tuple[str, str]]
@@ -38,69 +39,73 @@ class Behind:
         self._threads = threads
 
     async def answer(self, environ: "WSGIEnvironment", send: Send) -> None:
-        """Have the application answer. What it lets fall is a 500, unless its answer has begun."""
+        """Have the application answer. What it lets fall is a 500; raises it where its answer has begun, so that the
+        client sees that it is cut off, and TimeoutError where the client takes nothing."""
         loop = asyncio.get_running_loop()
-        answer = _Answer(send, loop)
+        answer, context = _Answer(self._application, environ), copy_context()
+        has_begun = False
         try:
-            await loop.run_in_executor(self._threads, answer.take, self._application, environ)
+            while True:
+                piece = await loop.run_in_executor(self._threads, context.run, answer.next_piece)
+                async with asyncio.timeout(PIECE_SECONDS_MAX):
+                    if not has_begun:
+                        has_begun = True
+                        await send(answer.head)
+                    await send({"type": "http.response.body", "body": piece, "more_body": not answer.is_whole})
+                if answer.is_whole:
+                    return
         except Exception:
             log.exception("front.unanswered", path=environ["PATH_INFO"])
-            if answer.has_begun:
-                # Cut off: the client must not take it for a whole one.
+            if has_begun:
                 raise
-            answer.start("500", [("Content-Type", "application/json")])
-            answer.pieces = [to_json(refusal_body(500, "INTERNAL_ERROR", "Something went wrong on our side"))]
-        await answer.finish()
+            await _say_broken(send)
+        finally:
+            if not answer.is_whole:
+                await loop.run_in_executor(self._threads, context.run, answer.close)
 
 
 class _Answer:
-    """What an application says, on its way from its thread to the loop."""
+    """What an application says to one request, piece by piece. Everything but the names is a thread's to ask for."""
 
-    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
-        self.has_begun = False
-        self.pieces: list[bytes] = []
-        self._send = send
-        self._loop = loop
-        self._head: dict[str, Any] = {}
-        self._waiting_bytes = 0
+    def __init__(self, application: "WSGIApplication", environ: "WSGIEnvironment") -> None:
+        self.head: dict[str, Any] = {}
+        self.is_whole = False
+        self._application = application
+        self._environ = environ
+        self._said: Iterable[bytes] | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        self._written: list[bytes] = []
 
-    def take(self, application: "WSGIApplication", environ: "WSGIEnvironment") -> None:
-        """Run the application, in this thread."""
-        said = application(environ, self.start)
-        try:
-            for piece in said:
-                self._write(piece)
-        finally:
-            if hasattr(said, "close"):
-                said.close()
+    def next_piece(self) -> bytes:
+        """What comes next, which is everything where it is short; closes what was said behind its end."""
+        if self._said is None:
+            self._said = self._application(self._environ, self._start)
+            self._pieces = iter(self._said)
+        size = sum(map(len, self._written))
+        for piece in self._pieces:
+            self._written.append(piece)
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                break
+        else:
+            self.close()
+        together, self._written = b"".join(self._written), []
+        return together
 
-    def start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-        """`start_response` (PEP 3333)."""
-        if exc_info and self.has_begun:
+    def close(self) -> None:
+        """The application is done with, or given up. What it raises here comes too late for the client."""
+        if not self.is_whole:
+            self.is_whole = True
+            close = getattr(self._said, "close", None)
+            if close is not None:
+                close()
+
+    def _start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+        """`start_response` (PEP 3333). Nothing has left when it is called again: pieces leave behind the call."""
+        if exc_info and self._said is not None:
             raise exc_info[1].with_traceback(exc_info[2])
-        self._head = {
-            "type": "http.response.start",
-            "status": int(status[:3]),
-            "headers": encoded(headers),
-        }
-        return self._write
-
-    async def finish(self) -> None:
-        """Send what is left, which is all of it where it is short."""
-        await self._say(more=False)
-
-    def _write(self, piece: bytes) -> None:
-        self.pieces.append(piece)
-        self._waiting_bytes += len(piece)
-        if self._waiting_bytes >= AT_ONCE_BYTES:
-            asyncio.run_coroutine_threadsafe(self._say(more=True), self._loop).result(PIECE_SECONDS_MAX)
-
-    async def _say(self, *, more: bool) -> None:
-        body, self.pieces, self._waiting_bytes = b"".join(self.pieces), [], 0
-        if not self.has_begun:
-            self.has_begun = True
-            await self._send(self._head)
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self.head = {"type": "http.response.start", "status": int(status[:3]), "headers": encoded(headers)}
+        return self._written.append
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -111,3 +116,11 @@ def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
 @lru_cache(maxsize=256)
 def _encoded_name(name: str) -> bytes:
     return name.lower().encode("latin-1")
+
+
+async def _say_broken(send: Send) -> None:
+    body = to_json(refusal_body(500, "INTERNAL_ERROR", "Something went wrong on our side"))
+    await send(
+        {"type": "http.response.start", "status": 500, "headers": encoded([("Content-Type", "application/json")])}
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -4,6 +4,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html is what comes in; what goes
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -22,6 +23,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+# RFC 9110, section 8.6; whatever has more digits is longer than anything that is let in.
+LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 # As long as the proxy waits for one (ops/proxy/nginx.conf).
 BODY_SECONDS_MAX = 10.0
 # Headers that have their own names in the environment, without HTTP_ before them.
@@ -33,8 +36,6 @@ ALWAYS = {
     "wsgi.multithread": True,
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
-    # The body ends where its stream does, so one in chunks can be read as well.
-    "wsgi.input_terminated": True,
 }
 
 
@@ -59,9 +60,9 @@ def environ_of(scope: Scope) -> "WSGIEnvironment":
     environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
     environ["SERVER_PROTOCOL"] = f"HTTP/{scope['http_version']}"
     environ["wsgi.url_scheme"] = scope["scheme"]
-    environ["SERVER_NAME"], port = scope["server"]
+    environ["SERVER_NAME"], port = scope.get("server") or ("", "")
     environ["SERVER_PORT"] = str(port)
-    environ["REMOTE_ADDR"] = scope["client"][0]
+    environ["REMOTE_ADDR"], _ = scope.get("client") or ("", 0)
     for name, value in scope["headers"]:
         key = _key_of(name)
         if key is not None:
@@ -78,9 +79,12 @@ async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int
     """
     length = environ.get("CONTENT_LENGTH")
     environ["wsgi.input"] = BytesIO()
-    if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
-        return True
-    if length is not None and (not length.isdigit() or int(length) > bytes_max):
+    if length is None:
+        if "HTTP_TRANSFER_ENCODING" not in environ:
+            return True
+        # In chunks: it ends where its stream does.
+        environ["wsgi.input_terminated"] = True
+    if length is not None and (not LENGTH.fullmatch(length) or int(length) > bytes_max):
         return True
     watched = deadlines.begin()
     try:

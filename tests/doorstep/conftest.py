@@ -3,13 +3,19 @@
 import pytest
 
 from tests.doorstep.sides import Ways, numbers
+from tests.onloop import OnLoop
 from web.app import create_app
 from web.standing import standing_copy
 
 
-@pytest.fixture(scope="module")
-def application(servers):
-    return Ways(create_app())
+@pytest.fixture(scope="module", params=["thread", "loop"])
+def application(servers, request):
+    app = create_app()
+    if request.param == "thread":
+        yield Ways(app)
+        return
+    with OnLoop(app) as front:
+        yield Ways(app, front)
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 import io
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 
 from models.announce import rebuild_view
 from models.redisclient import redis_client
 from models.tokens import issue_access_token
+from tests.onloop import body_message, scope_of
 from web.doorstep import Doorstep
 
 # What differs between two answers to the same request, and may.
@@ -30,8 +32,8 @@ class Answer:
         return self.status.split()[0], headers, OWN.sub("", self.body.decode())
 
 
-def ask(application, **environ):
-    told = []
+def whole_environ(environ):
+    """A request of which only so much is said, and its body."""
     body = environ.pop("body", b'{"quantity":1}')
     base = {
         "REQUEST_METHOD": "POST",
@@ -53,19 +55,42 @@ def ask(application, **environ):
         "wsgi.run_once": False,
     }
     given_up = {name for name, value in environ.items() if value is None}
-    whole = {name: value for name, value in (base | environ).items() if name not in given_up}
+    return {name: value for name, value in (base | environ).items() if name not in given_up}, body
+
+
+def ask(application, **environ):
+    told = []
+    whole, _ = whole_environ(environ)
     chunks = application(whole, lambda status, headers, _=None: told.append((status, headers)))
     sent = b"".join(chunks)
     if hasattr(chunks, "close"):
         chunks.close()
     [(status, headers)] = told
-    names = [name for name, _ in headers]
+    return _answer(status, headers, sent)
+
+
+def ask_on_loop(front, **environ):
+    """The same of the front, which is told as a server tells it."""
+    whole, body = whole_environ(environ)
+    head, *pieces = front.ask(scope_of(whole), body_message(body))
+    assert not pieces[-1].get("more_body")
+    headers = [(name.decode(), value.decode("latin-1")) for name, value in head["headers"]]
+    status = HTTPStatus(head["status"])
+    said = f"{status.value} {status.phrase.upper()}"
+    return _answer(said, headers, b"".join(piece["body"] for piece in pieces))
+
+
+def _answer(status, headers, body):
+    # HTTP's names are the same in any letters, and ASGI has them in small ones.
+    names = [name.title().replace("Ratelimit", "RateLimit") for name, _ in headers]
     assert len(names) == len(set(names)), f"said twice: {names}"
-    return Answer(status, dict(headers), sent)
+    return Answer(status, dict(zip(names, (value for _, value in headers), strict=True)), body)
 
 
 class Ways:
-    def __init__(self, app):
+    """Through the doorstep, as a thread or an event loop (`front`) takes a request there, and around it."""
+
+    def __init__(self, app, front=None):
         self.asked_flask = 0
         # Behind what believes a proxy of ours, the doorstep comes first.
         self.whole = app.wsgi_app
@@ -74,6 +99,9 @@ class Ways:
         ]
         self.flask = self.doorstep.flask
         self.doorstep.flask = self._count
+        self.front = front
+        if front is not None:
+            front.front._behind._application = self._count
 
     def _count(self, environ, start_response):
         self.asked_flask += 1
@@ -82,7 +110,8 @@ class Ways:
     def through(self, **environ):
         """The answer of the whole, and whether the doorstep gave it."""
         before = self.asked_flask
-        return ask(self.whole, **environ), self.asked_flask == before
+        answer = ask_on_loop(self.front, **environ) if self.front else ask(self.whole, **environ)
+        return answer, self.asked_flask == before
 
     def around(self, **environ):
         return ask(self.flask, **environ)
