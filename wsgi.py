@@ -1,4 +1,8 @@
-"""What servers load: `granian --interface wsgi wsgi:app`, `gunicorn wsgi:app`, and the `flask` command."""
+"""The application, as servers and the `flask` command load it.
+
+`python -m web.serve wsgi:app` is the shop's own web (ops/processes.py): it puts an event loop in front (web/front.py).
+`gunicorn wsgi:app` is live's way, and that of any other WSGI server: Flask with the doorstep of web/doorstep.py.
+"""
 
 import gc
 

@@ -1,7 +1,8 @@
 """The way to Redis for the gate's one script: redis-py's connections, without what its client does around a command.
 
 The client's look-ups, hooks and retries cost as much as the gate's whole trip to Redis, and the gate must not be tried
-again anyway: docs/decisions/0018-the-short-way-through-the-door.md has the figures.
+again anyway: docs/decisions/0018-the-short-way-through-the-door.md has the figures. This is the way of threads and
+greenlets; models/looptrips.py is that of web's event loop, and comes here for a cluster, for TLS, and for replicas.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What kind of server this process runs in: request threads, or greenlets on gevent."""
+"""What kind of server this process runs in: greenlets on gevent, or threads (on web, behind an event loop)."""
 
 import sys
 

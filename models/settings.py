@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     live_port: int = Field(default=8001, ge=1, le=65535)
     flower_port: int = Field(default=5555, ge=1, le=65535)
     web_workers: int = Field(default=2, ge=1, le=64)
-    web_threads: int = Field(default=16, ge=2, le=256, description="request threads of one web process")
+    web_threads: int = Field(default=16, ge=2, le=256, description="threads of one web process for what Flask answers")
     live_workers: int = Field(default=2, ge=1, le=64)
     settle_workers: int = Field(default=1, ge=1, le=64)
     live_url: str = Field(default="", description="public ws(s):// address of /ws")

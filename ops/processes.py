@@ -89,7 +89,7 @@ def _web(settings: Settings) -> Process:
 
 
 def _live(settings: Settings) -> Process:
-    """WebSockets and long polls, on gunicorn with gevent."""
+    """WebSockets, and waits that would hold a thread of web, on gunicorn with gevent."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     options = {
         "--worker-class": "gevent",

@@ -1,4 +1,4 @@
-"""The application: every part of it put together, the same for web (threads) and live (greenlets)."""
+"""The application: every part of it put together, the same for web (threads behind a loop) and live (greenlets)."""
 
 from flask_openapi.openapi import OpenAPI
 

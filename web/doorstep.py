@@ -5,6 +5,7 @@ the gate itself does. So a request that is plain in every respect (a sound beare
 `Prefer: wait`) is read from the WSGI environment (PEP 3333), the gate is asked, the outcome is waited for if that is
 preferred, and the daily answers are written here: by the functions that Flask's views use, so with the same bytes. A
 plain look at a purchase is answered here as well (web/looks.py), and what web/fresh.py keeps for a crowd is handed out.
+On web the event loop of web/front.py asks here; on live, and for any WSGI server, the doorstep stands around Flask.
 
 It never says what Flask should: whatever is not plain goes on to Flask as if nothing stood before it, and so does every
 answer that is not daily, with that answer in its environment, because neither gate nor look must be asked twice.
@@ -220,7 +221,7 @@ def _read(environ: "WSGIEnvironment", sale_id: int, kind: Kind) -> Plain | None:
     address = address_in(environ)
     action = action_for(address)
     who = None if action is Action.DENY else holder_in(environ)
-    # The body comes last: whoever shows no sound token is refused before anybody waits for it.
+    # The body comes last: where it is not there yet, whoever shows no sound token is refused and nobody waits for it.
     quantity = None if who is None else quantity_in(environ)
     if who is None or quantity is None:
         return None

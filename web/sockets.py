@@ -1,6 +1,6 @@
 """The WebSocket: `/ws`, and `/` for old clients. Frames are `{"event": …, "data": …}` in JSON.
 
-Served by the live process (gunicorn with gevent); granian, which serves web, cannot carry flask-sock.
+Served by the live process (gunicorn with gevent): flask-sock takes the server's own socket, which web's front has not.
 """
 
 import time

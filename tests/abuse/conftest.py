@@ -118,7 +118,7 @@ class Server:
     """A process that serves the application, as the table of processes has it."""
 
     COMMANDS = {  # noqa: RUF012
-        "web": ("granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "--no-ws", "wsgi:app"),
+        "web": ("web.serve", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--no-ws", "wsgi:app"),
         "live": (
             *("gunicorn", "--worker-class", "gevent", "--workers", "1", "--no-control-socket"),
             *("--bind", "127.0.0.1:{port}", "wsgi:app"),

@@ -91,14 +91,22 @@ def test_a_service_runs_what_the_table_of_processes_says(found: dict[str, Servic
 
 
 def test_numbers_that_are_settings_reach_the_commands(tmp_path: Path) -> None:
-    numbers = {"WEB_WORKERS": "4", "WEB_THREADS": "32", "LIVE_WORKERS": "2", "SETTLE_WORKERS": "3"}
+    numbers = {"WEB_WORKERS": "4", "LIVE_WORKERS": "2", "SETTLE_WORKERS": "3"}
 
     changed = services(tmp_path, **numbers, LOG_LEVEL="DEBUG")
 
-    expected = table(web_workers=4, web_threads=32, live_workers=2, settle_workers=3, log_level="DEBUG")
+    expected = table(web_workers=4, live_workers=2, settle_workers=3, log_level="DEBUG")
     for name in OURS:
         assert changed[name]["command"] == ["python", *expected[name].command(1)]
     assert changed["worker"]["deploy"]["replicas"] == expected["worker"].count
+
+
+def test_web_hears_how_many_threads_it_has(found: dict[str, Service], tmp_path: Path) -> None:
+    """No word of its command: web/front.py reads it from the settings."""
+    by_default = Settings.model_fields["web_threads"].default
+
+    assert found["web"]["environment"]["WEB_THREADS"] == str(by_default)
+    assert services(tmp_path, WEB_THREADS="32")["web"]["environment"]["WEB_THREADS"] == "32"
 
 
 @pytest.mark.parametrize("name", sorted(SECRETS))

@@ -152,23 +152,49 @@ def test_pages_and_plain_requests_go_to_web(door: Door) -> None:
     assert door.room("POST", "/api/flash-sales/7/purchases", {"Prefer": "respond-async"}) == "web"
 
 
-def test_whoever_waits_for_an_outcome_goes_to_live(door: Door) -> None:
-    assert door.room("GET", "/api/purchases/7-1?wait=10") == "live"
-    assert door.room("POST", "/api/flash-sales/7/purchases", {"Prefer": "wait=10"}) == "live"
-    assert door.room("POST", "/api/flash-sales/7/purchases", {"Prefer": "respond-async, wait=10"}) == "live"
+BEARER = {"Authorization": "Bearer a.b.c"}
+WAITS = (
+    ("GET", "/api/purchases/7-1?wait=10", {}),
+    ("GET", "/api/flash-sales/7/purchases/1", {"Prefer": "wait=10"}),
+    ("POST", "/api/flash-sales/7/purchases", {"Prefer": "wait=10"}),
+    ("POST", "/api/flash-sales/7/reservations", {"Prefer": "respond-async, wait=10"}),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "wish"), WAITS)
+def test_whoever_waits_with_a_bearer_token_does_so_at_web(
+    door: Door, method: str, path: str, wish: dict[str, str]
+) -> None:
+    assert door.room(method, path, wish | BEARER) == "web"
+    assert door.room(method, path, wish | BEARER | {"Cookie": "access_token=d.e.f", "Idempotency-Key": "one"}) == "web"
+
+
+@pytest.mark.parametrize(("method", "path", "wish"), WAITS)
+def test_a_wait_that_would_hold_one_of_webs_threads_goes_to_live(
+    door: Door, method: str, path: str, wish: dict[str, str]
+) -> None:
+    assert door.room(method, path, wish) == "live"
+    assert door.room(method, path, wish | {"Cookie": "access_token=d.e.f"}) == "live"
+    for scheme in ("Basic", "bearer"):
+        assert door.room(method, path, wish | {"Authorization": f"{scheme} a.b.c"}) == "live"
+    for name in ("X-Request-Id", "traceparent"):
+        assert door.room(method, path, wish | BEARER | {name: "mine"}) == "live"
+        # Who does not wait is web's, whatever they name.
+        assert door.room(method, path.partition("?")[0], BEARER | {name: "mine"}) == "web"
 
 
 def test_calls_of_older_dialects_wait_without_saying_so_and_go_to_live(door: Door) -> None:
     for path in ("/api/reserve", "/purchase", "/purchase-product", "/api/purchase-product"):
         assert door.room("POST", path) == "live"
+        assert door.room("POST", path, BEARER | {"Prefer": "wait=10"}) == "live"
     for path in ("/api/checkout", "/start-sale", "/api/purchase-products"):
         assert door.room("POST", path) == "web"
 
 
 def test_sockets_go_to_live_with_their_upgrade_at_the_root_and_at_ws(door: Door) -> None:
     handshake = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    for path in ("/", "/ws"):
-        _, heard = door.ask("GET", path, handshake)
+    for path, token in (("/", {}), ("/ws", {}), ("/", BEARER), ("/ws", BEARER)):
+        _, heard = door.ask("GET", path, handshake | token)
         assert heard["room"] == "live"
         assert heard["headers"]["Connection"].lower() == "upgrade"
         assert heard["headers"]["Upgrade"] == "websocket"

@@ -26,6 +26,7 @@ START_SECONDS_MAX = 300
 ANSWER_SECONDS_MAX = 90
 THREADS = 4
 HEAD = b"Host: shop.test\r\nConnection: close\r\n"
+PURCHASE = b"POST /api/flash-sales/7/purchases HTTP/1.1\r\nHost: shop.test\r\nContent-Type: application/json\r\n"
 LOGIN = b"POST /api/auth/login HTTP/1.1\r\nHost: shop.test\r\nContent-Type: application/json\r\n"
 
 
@@ -154,21 +155,22 @@ def test_headers_that_come_drop_by_drop_hold_nobody_up(server):
             assert status_of(slow) in {0, 408}
 
 
-def test_bodies_of_strangers_that_never_come_hold_nobody_else_up(server):
+@pytest.mark.parametrize("whose", ["a stranger's", "a buyer's"])
+def test_bodies_that_never_come_hold_nobody_else_up(server, whose):
+    token = issue_access_token(1, "customer")
+    request = LOGIN if whose == "a stranger's" else PURCHASE + f"Authorization: Bearer {token}\r\n".encode()
     with ExitStack() as held:
         for _ in range(THREADS * 10):
             slow = held.enter_context(server.connect())
-            slow.sendall(LOGIN + b"Content-Length: 100\r\n\r\n{")
+            slow.sendall(request + b"Content-Length: 14\r\n\r\n{")
         time.sleep(1)
 
         assert server.is_well() == 200
         assert server.send(b"GET /api/products HTTP/1.1\r\n" + HEAD + b"\r\n") == 200
-    # The server hears that they went when it next looks.
-    end = time.monotonic() + ANSWER_SECONDS_MAX
-    while (status := server.send(LOGIN + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}")) == 503:
-        assert time.monotonic() < end, "their places were never given back"
-        time.sleep(0.05)
-    assert status == 400
+        assert server.send(LOGIN + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}") == 400
+        if server.name == "web":
+            # gunicorn waits for as long as they like: see above.
+            assert status_of(slow) == 408
 
 
 def test_a_body_that_never_comes_is_not_waited_for_where_a_token_is_needed(server):

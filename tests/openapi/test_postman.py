@@ -17,8 +17,10 @@ import pytest
 from models import rediskeys
 from models.passwords import hash_password
 from models.redisclient import redis_client
+from models.settings import settings
 from ops.documents import COLLECTION, ENVIRONMENT
-from ops.ports import free_port
+from ops.ports import LOOPBACK, free_port
+from ops.processes import application
 from tests.openapi.replay import Replay
 from web.description import operations
 from web.postman_flow import FLOW
@@ -42,9 +44,10 @@ def collection():
 def running_shop(store, tmp_path) -> Iterator[str]:
     """The base URL of a web process and a worker behind it, as in production."""
     port = free_port()
-    web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
+    known = settings().model_copy(update={"host": LOOPBACK, "port": port, "web_workers": 1})
+    [web] = [row for row in application(known) if row.name == "web"]
     commands = {
-        "web": [*web, "--workers", "1", "--blocking-threads", "16", "wsgi:app"],
+        "web": [sys.executable, *web.command(1)],
         "worker": [*CELERY, "--without-gossip", "--without-mingle", "--queues", "settlements", "--hostname", "w@test"],
     }
     running = []
@@ -57,7 +60,7 @@ def running_shop(store, tmp_path) -> Iterator[str]:
             logs = "".join((tmp_path / f"{name}.log").read_text()[-2000:] for name in commands)
             assert time.monotonic() < end, f"the shop did not start: {logs}"
             time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{LOOPBACK}:{port}"
     finally:
         for process in running:
             process.send_signal(signal.SIGTERM)
