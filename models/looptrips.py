@@ -35,7 +35,7 @@ class LoopTrips:
         self._loop = asyncio.get_running_loop()
         self._threads = threads
         self._line: LoopLine | None = None
-        self._connecting = asyncio.Lock()
+        self._opening: asyncio.Task[LoopLine] | None = None
         self._rung: deque[LoopBell] = deque()
         self._is_ringing = False
         self._is_plain = _is_plain()
@@ -64,10 +64,12 @@ class LoopTrips:
             self._line.close()
 
     async def _connect(self) -> "LoopLine":
-        async with self._connecting:
-            if self._line is None or self._line.is_closed:
-                self._line = await _open_line()
-            return self._line
+        """Whoever comes while a connection is being opened waits for that one: one after the other would have the last
+        of a crowd wait for all the tries before."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(_open_line())
+        self._line = await asyncio.shield(self._opening)
+        return self._line
 
     def ring(self, bell: "LoopBell") -> None:
         """From any thread. Bells that are rung at once wake the loop once."""

@@ -1,5 +1,5 @@
-"""What a test's own thread, and those of a front, ask PostgreSQL; others of its process, such as the reader of the news,
-ask as well."""
+"""What a test's own thread, and those of a front, ask PostgreSQL; others of its process, such as the news' reader, ask
+as well."""
 
 import threading
 from collections.abc import Iterator
