@@ -173,6 +173,21 @@ def test_bodies_that_never_come_hold_nobody_else_up(server, whose):
             assert status_of(slow) == 408
 
 
+def test_answers_that_nobody_takes_hold_nobody_else_up(server):
+    with ExitStack() as held:
+        for _ in range(THREADS * 10):
+            slow = held.enter_context(socket.socket())
+            # Or the kernel would take the whole answer in its place.
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            slow.connect((LOOPBACK, server.port))
+            slow.sendall(b"GET /api/docs/swagger/js/swagger-ui-bundle.js HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        time.sleep(1)
+
+        assert server.is_well() == 200
+        assert server.send(b"GET /api/products HTTP/1.1\r\n" + HEAD + b"\r\n") == 200
+
+
 def test_a_body_that_never_comes_is_not_waited_for_where_a_token_is_needed(server):
     forged = issue_access_token(1, "admin")[:-4] + "AAAA"
     slow = b"POST /api/products HTTP/1.1\r\n" + HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n"
