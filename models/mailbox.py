@@ -31,6 +31,8 @@ ENTRY_ID = re.compile(r"0-([0-9]{1,15})")
 NO_TICKET = 0
 # What PTTL says of a key that stays.
 NO_END = -1
+# A sound one has these, and others with them: buyer, kind, units, nonce, time.
+FIELDS_LEAST = len("ukqnt")
 KINDS = {"p": Kind.PURCHASE, "r": Kind.RESERVATION}
 
 
@@ -44,7 +46,7 @@ def take_up(sale_id: int, count: int) -> list[Request]:
     pipeline = redis_client().pipeline(transaction=False)
     pipeline.delete(rediskeys.awake(sale_id))
     pipeline.xrange(rediskeys.mailbox(sale_id), count=count)
-    return _parse(cast(Entries, pipeline.execute()[-1]))
+    return requests_of(cast(Entries, pipeline.execute()[-1]))
 
 
 def mark_awake(sale_id: int) -> bool:
@@ -72,7 +74,7 @@ def was_asked_for_another_turn(sale_id: int) -> bool:
 def read(sale_id: int, count: int, *, behind: int = NO_TICKET) -> list[Request]:
     """The oldest `count` entries in ticket order, leftovers of an unfinished settle included; or those behind one."""
     first = f"(0-{behind}" if behind else "-"
-    return _parse(cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count)))
+    return requests_of(cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count)))
 
 
 def find(sale_id: int, ticket: int) -> Request | None:
@@ -107,6 +109,18 @@ def oldest_waits(sale_ids: list[int]) -> dict[int, int | None]:
     return waits
 
 
+def requests_of(entries: Entries) -> list[Request]:
+    """Requests in the order of their entries.
+
+    Where all have the same fields, as the gate writes them in a rush, they are read a field at a time: then no step of
+    Python's is taken for an entry alone.
+    """
+    if len(entries) > 1:
+        with suppress(KeyError, ValueError):
+            return _parse_alike(entries)
+    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
+
+
 def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
     """A request from its entry; what is no request keeps its ticket and is marked malformed.
 
@@ -130,24 +144,12 @@ def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
         return Request(ticket, 0, Kind.PURCHASE, 0, nonce="", admitted_ms=0, malformed=True)
 
 
-def _parse(entries: Entries) -> list[Request]:
-    """Requests in the order of their entries.
-
-    Where all have the same fields, as the gate writes them in a rush, they are read a field at a time: then no step of
-    Python's is taken for an entry alone.
-    """
-    if len(entries) > 1:
-        with suppress(KeyError, ValueError):
-            return _parse_alike(entries)
-    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
-
-
 def _parse_alike(entries: Entries) -> list[Request]:
     """What `parse_entry` makes of each of these. Raises KeyError and ValueError where they are not all sound requests
     with the same fields."""
     ids, fields = zip(*entries, strict=True)
     names = tuple(fields[0])
-    if set(map(len, fields)) != {len(names)}:
+    if len(names) < FIELDS_LEAST or set(map(len, fields)) != {len(names)}:
         raise ValueError(names)
     values = dict(zip(names, zip(*map(itemgetter(*names), fields), strict=True), strict=True))
     nobody: list[None] = [None] * len(ids)
