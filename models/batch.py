@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
 from models import mailbox
@@ -17,10 +17,10 @@ from models.arrays import array_of
 from models.buyer_months import add_units, with_month
 from models.clock import to_ms
 from models.database import transaction
-from models.decide import Holding, Outcome, Request, SaleTerms
-from models.messages import Statement, send_together
+from models.decide import Holding, Request, SaleTerms
+from models.messages import Statement, commit_together
 from models.outcomes import Settlement, Waiting, purchases_of
-from models.purchase import Kind, Purchase, Status
+from models.purchase import Purchase, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale, SaleState
 from models.sale_rules import end_if_sold_out, touch
@@ -40,6 +40,9 @@ WRITE_SALE = """
     WHERE id = %(id)s
 """
 WRITTEN = ("id", "sold", "reserved", "settled_through", "state", "end_reason", "revision", "updated_at")
+
+# What settling makes of a request.
+DECIDED = (Status.CONFIRMED, Status.RESERVED, Status.REJECTED)
 
 # Units that each buyer concerned already has of the sale, and the end of their oldest running hold.
 HOLDINGS = text("""
@@ -78,25 +81,27 @@ class SettledBatch:
         """Whether the line has more than what was read."""
         return len(self.waiting.requests) == self.batch_max or bool(self.strays)
 
-    @property
-    def outcomes(self) -> Sequence[Outcome]:
-        """What was decided, in ticket order."""
-        return self.settlement.outcomes if self.settlement else ()
+    def counts(self) -> dict[Status, int]:
+        """How many requests were decided, by what can become of one here."""
+        decided = self.settlement.decided.fields["status"] if self.settlement else ()
+        return {status: decided.count(status) for status in DECIDED}
 
 
-def commit_batch(sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Meanwhile) -> SettledBatch:
-    """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction.
+def commit_batch(
+    at: Connection, sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Meanwhile
+) -> SettledBatch:
+    """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction on a connection that has none.
 
     `read_before` are those entries, where they were read already. `meanwhile` is called at most once, when all is
     decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows. Raises BusyError,
     and what PostgreSQL and Redis raise where they are away.
     """
     started = time.monotonic()
-    with transaction() as session:
+    with transaction(at) as session:
         sale, now = take_over(session, sale_id)
         waiting = read_before or Waiting(mailbox.read(sale_id, batch_max))
         fresh = waiting.behind(sale.settled_through)
-        leftovers = [request for request in waiting.requests if request.ticket <= sale.settled_through]
+        leftovers = [] if fresh is waiting else waiting.through(sale.settled_through)
         told_again, strays = _sort_leftovers(session, sale_id, leftovers)
         settlement = _settle_fresh(session, sale, now, fresh, meanwhile) if fresh.requests else None
         snapshot = SaleSnapshot.of(sale)
@@ -108,8 +113,8 @@ def _settle_fresh(session: Session, sale: FlashSale, now: datetime, fresh: Waiti
     """Decide the requests and write outcomes, stock and `settled_through`; the sale's row is locked."""
     requests = fresh.requests
     users = (request.user_id for request in requests)
-    terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, requests), users)
-    decided = fresh.decided(terms, holdings, to_ms(now), _first_tickets(session, sale.id, requests))
+    terms, holdings = with_month(session, sale, terms_of(sale), _holdings(session, sale, fresh), users)
+    decided = fresh.decided(terms, holdings, to_ms(now), _first_tickets(session, sale.id, fresh))
     if sale.state == SaleState.SCHEDULED and any(request.admitted_ms >= to_ms(sale.starts_at) for request in requests):
         # Beat only announces: a request that Redis admitted after the start proves that the sale is open.
         sale.state = SaleState.LIVE
@@ -117,36 +122,37 @@ def _settle_fresh(session: Session, sale: FlashSale, now: datetime, fresh: Waiti
     sale.settled_through = requests[-1].ticket
     touch(sale, now)
     end_if_sold_out(sale)
-    settlement = Settlement.of(sale, decided, now)
+    settlement = Settlement.of(sale, fresh, decided, now)
     add_units(session, sale, ((each.request.user_id, each.request.quantity) for each in settlement.let_in()))
     behind = terms_of(sale) if terms.max_per_user_month is None else None
-    send_together(session, _writes(sale, settlement, fresh), lambda: meanwhile(fresh, behind))
+    commit_together(session, _writes(sale, settlement), lambda: meanwhile(fresh, behind))
     return settlement
 
 
-def _writes(sale: FlashSale, settlement: Settlement, fresh: Waiting) -> list[Statement]:
+def _writes(sale: FlashSale, settlement: Settlement) -> list[Statement]:
     """What a batch changes: purchases, what their buyers have of the sale, and the sale."""
-    purchases = purchases_of(settlement, fresh)
+    purchases = purchases_of(settlement)
     stock = WRITE_SALE, {name: getattr(sale, name) for name in WRITTEN}
-    bought = [each.request for each in settlement.outcomes if each.status is Status.CONFIRMED]
-    if not bought:
-        return [purchases, stock]
-    columns = (fresh if len(bought) == len(fresh.requests) else Waiting(bought)).columns
-    totals = totals_of(sale.id, columns["users"], columns["tickets"], columns["quantities"])
-    return [purchases, totals, stock]
+    if settlement.decided.are_all_confirmed:
+        bought = settlement.fresh
+    else:
+        bought = Waiting([each.request for each in settlement.outcomes if each.status is Status.CONFIRMED])
+    return [purchases, totals_of(sale.id, bought.bought), stock] if bought.requests else [purchases, stock]
 
 
-def _holdings(session: Session, sale: FlashSale, fresh: Sequence[Request]) -> dict[int, Holding]:
+def _holdings(session: Session, sale: FlashSale, fresh: Waiting) -> dict[int, Holding]:
     """What the buyers of this batch already have; asked only where an outcome can rest on it."""
-    if sale.max_per_user is None and all(request.kind is Kind.PURCHASE for request in fresh):
+    if sale.max_per_user is None and fresh.only_purchases:
         return {}
-    users = array_of({request.user_id for request in fresh})
+    users = array_of({request.user_id for request in fresh.requests})
     rows = session.execute(HOLDINGS, {"sale_id": sale.id, "users": users})
     return {user: Holding(int(units), to_ms(expires) if expires else None) for user, units, expires in rows}
 
 
-def _first_tickets(session: Session, sale_id: int, fresh: Sequence[Request]) -> dict[tuple[int, str], int]:
-    pairs = [(request.user_id, request.idempotency_key) for request in fresh if request.idempotency_key]
+def _first_tickets(session: Session, sale_id: int, fresh: Waiting) -> dict[tuple[int, str], int]:
+    if not fresh.has_keys:
+        return {}
+    pairs = [(request.user_id, request.idempotency_key) for request in fresh.requests if request.idempotency_key]
     if not pairs:
         return {}
     users, keys = zip(*pairs, strict=True)

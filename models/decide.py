@@ -106,35 +106,35 @@ def decide(
     # What buyers have is kept account of where a limit or a hold can rest on it.
     counts = sale.max_per_user is not None or sale.max_per_user_month is not None
     firsts = dict(first_tickets or {})
-    sold, reserved = sale.sold, sale.reserved
+    sold, reserved, total_stock = sale.sold, sale.reserved, sale.total_stock
     outcomes: list[Outcome] = []
     for request in requests:
-        mine = held.get(request.user_id, NO_UNITS)
-        pair = (request.user_id, request.idempotency_key) if request.idempotency_key else None
-        if pair in firsts:
-            outcomes.append(Outcome(request, Status.REJECTED, Reason.DUPLICATE, duplicate_of=firsts[pair]))
-            continue
-        if pair:
+        user = request.user_id
+        if request.idempotency_key:
+            pair = user, request.idempotency_key
+            if pair in firsts:
+                outcomes.append(Outcome(request, Status.REJECTED, Reason.DUPLICATE, duplicate_of=firsts[pair]))
+                continue
             firsts[pair] = request.ticket
-        reason = _refusal(sale, mine, request, remaining=sale.total_stock - sold - reserved)
+        mine = held.get(user, NO_UNITS) if held else NO_UNITS
+        reason = _refusal(sale, mine, request, total_stock - sold - reserved)
         if reason:
             outcomes.append(Outcome(request, Status.REJECTED, reason))
-            continue
-        if request.kind is Kind.PURCHASE:
+        elif request.kind is Kind.PURCHASE:
             sold += request.quantity
             outcomes.append(Outcome(request, Status.CONFIRMED))
             if counts:
-                held[request.user_id] = mine.with_units(request.quantity)
+                held[user] = mine.with_units(request.quantity)
         else:
             reserved += request.quantity
             expires_ms = _expiry(sale, mine, now_ms)
             outcomes.append(Outcome(request, Status.RESERVED, expires_ms=expires_ms))
-            held[request.user_id] = replace(mine.with_units(request.quantity), hold_expires_ms=expires_ms)
+            held[user] = replace(mine.with_units(request.quantity), hold_expires_ms=expires_ms)
     return Decision(outcomes, sold, reserved)
 
 
 def _refusal(  # noqa: PLR0911, C901 - one reason a line
-    sale: SaleTerms, mine: Holding, request: Request, *, remaining: int
+    sale: SaleTerms, mine: Holding, request: Request, remaining: int
 ) -> Reason | None:
     """Why this request cannot have its units, or None if it can."""
     if request.malformed or request.quantity < 1:

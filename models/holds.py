@@ -13,7 +13,6 @@ from sqlalchemy import and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from models.announce import tell
-from models.arrays import array_of
 from models.buyer_months import take_units
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
@@ -25,7 +24,7 @@ from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_rules import end_if_sold_out, lock_sale, may_reopen, reopen, touch
 from models.snapshot import SaleSnapshot
-from models.totals import add_totals, take_totals
+from models.totals import add_totals, sums_of, take_totals
 
 # Holds that one transaction ends at most.
 PAGE = 500
@@ -75,8 +74,7 @@ def checkout(
         sale.reserved -= units
         sale.sold += units
         end_if_sold_out(sale)
-        columns = [user_id] * len(holds), [hold.ticket for hold in holds], [hold.quantity for hold in holds]
-        add_totals(session, sale_id, *map(array_of, columns))
+        add_totals(session, sale_id, sums_of([user_id], [min(hold.ticket for hold in holds)], [units]))
         if claim is not None:
             claim.keep(session, sale_id, [hold.ticket for hold in holds])
 

@@ -4,6 +4,10 @@ An entry's id is `0-<ticket>`, so the stream itself numbers the line and keeps i
 """
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from typing import cast
 
 import structlog
@@ -27,6 +31,8 @@ ENTRY_ID = re.compile(r"0-([0-9]{1,15})")
 NO_TICKET = 0
 # What PTTL says of a key that stays.
 NO_END = -1
+# A sound one has these, and others with them: buyer, kind, units, nonce, time.
+FIELDS_LEAST = len("ukqnt")
 KINDS = {"p": Kind.PURCHASE, "r": Kind.RESERVATION}
 
 
@@ -40,7 +46,7 @@ def take_up(sale_id: int, count: int) -> list[Request]:
     pipeline = redis_client().pipeline(transaction=False)
     pipeline.delete(rediskeys.awake(sale_id))
     pipeline.xrange(rediskeys.mailbox(sale_id), count=count)
-    return _parse(cast(Entries, pipeline.execute()[-1]))
+    return requests_of(cast(Entries, pipeline.execute()[-1]))
 
 
 def mark_awake(sale_id: int) -> bool:
@@ -68,7 +74,7 @@ def was_asked_for_another_turn(sale_id: int) -> bool:
 def read(sale_id: int, count: int, *, behind: int = NO_TICKET) -> list[Request]:
     """The oldest `count` entries in ticket order, leftovers of an unfinished settle included; or those behind one."""
     first = f"(0-{behind}" if behind else "-"
-    return _parse(cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count)))
+    return requests_of(cast(Entries, redis_client().xrange(rediskeys.mailbox(sale_id), first, count=count)))
 
 
 def find(sale_id: int, ticket: int) -> Request | None:
@@ -103,6 +109,18 @@ def oldest_waits(sale_ids: list[int]) -> dict[int, int | None]:
     return waits
 
 
+def requests_of(entries: Entries) -> list[Request]:
+    """Requests in the order of their entries.
+
+    Where all have the same fields, as the gate writes them in a rush, they are read a field at a time: then no step of
+    Python's is taken for an entry alone.
+    """
+    if len(entries) > 1:
+        with suppress(KeyError, ValueError):
+            return _parse_alike(entries)
+    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
+
+
 def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
     """A request from its entry; what is no request keeps its ticket and is marked malformed.
 
@@ -126,8 +144,50 @@ def parse_entry(entry_id: str, fields: dict[str, str]) -> Request:
         return Request(ticket, 0, Kind.PURCHASE, 0, nonce="", admitted_ms=0, malformed=True)
 
 
-def _parse(entries: Entries) -> list[Request]:
-    return [parse_entry(entry_id, fields) for entry_id, fields in entries]
+def _parse_alike(entries: Entries) -> list[Request]:
+    """What `parse_entry` makes of each of these. Raises KeyError and ValueError where they are not all sound requests
+    with the same fields."""
+    ids, fields = zip(*entries, strict=True)
+    names = tuple(fields[0])
+    if len(names) < FIELDS_LEAST or set(map(len, fields)) != {len(names)}:
+        raise ValueError(names)
+    values = dict(zip(names, zip(*map(itemgetter(*names), fields), strict=True), strict=True))
+    nobody: list[None] = [None] * len(ids)
+    requests = zip(
+        _tickets(ids),
+        _wholes(values["u"], 0, BIGINT_MAX),
+        map(KINDS.__getitem__, values["k"]),
+        _wholes(values["q"], 1, QUANTITY_MAX),
+        _texts(values["n"]),
+        _wholes(values["t"], 1, LAST_MS),
+        _texts(values["i"]) if "i" in values else nobody,
+        _wholes(values["o"], 1, BIGINT_MAX) if "o" in values else nobody,
+        [False] * len(ids),
+        values.get("x", nobody),
+        strict=True,
+    )
+    # Not by Request itself: it is a function of Python's.
+    return list(map(partial(tuple.__new__, Request), requests))
+
+
+def _tickets(ids: Sequence[str]) -> list[int]:
+    """Raises ValueError where an id is none that the gate gives out."""
+    if not all(map(ENTRY_ID.fullmatch, ids)):
+        raise ValueError(ids)
+    return [int(entry_id[2:]) for entry_id in ids]
+
+
+def _wholes(texts: Sequence[str], least: int, most: int) -> list[int]:
+    numbers = list(map(int, texts))
+    if min(numbers) < least or max(numbers) > most:
+        raise ValueError(least, most)
+    return numbers
+
+
+def _texts(texts: Sequence[str]) -> Sequence[str]:
+    if "\x00" in "".join(texts) or max(map(len, texts)) > TEXT_LENGTH_MAX:
+        raise ValueError(TEXT_LENGTH_MAX)
+    return texts
 
 
 def _whole(text: str, least: int, most: int) -> int:

@@ -1,7 +1,8 @@
 """Statements that go to PostgreSQL in one message, with their values inside.
 
 Until the whole of a message is there the session is idle in its transaction, which PostgreSQL bounds; statements in one
-message have one answer to wait for. docs/decisions/0029-beside-postgresql.md has the figures.
+message have one answer to wait for, and what commits them follows at once: a COMMIT of its own would have to wait for
+the interpreter, which is busy with the batch before (docs/decisions/0029-beside-postgresql.md, 0036-said-once.md).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,14 +15,17 @@ from sqlalchemy.orm import Session
 Statement = tuple[str, Mapping[str, Any]]
 
 
-def send_together(session: Session, statements: list[Statement], meanwhile: Callable[[], None]) -> None:
-    """Execute statements that return no rows, in order, in the session's transaction.
+def commit_together(session: Session, statements: list[Statement], meanwhile: Callable[[], None]) -> None:
+    """Execute statements that return no rows, in order, and commit the session's transaction, which ends here.
 
-    `meanwhile` is called when nothing is left to do but to send them. Raises what psycopg raises.
+    Where one of them fails, PostgreSQL leaves out what follows, the COMMIT too. `meanwhile` is called when nothing is
+    left to do but to send them. Raises what psycopg raises.
     """
+    # What the session itself has to write belongs before the COMMIT.
+    session.flush()
     connection = session.connection().connection.driver_connection
     assert isinstance(connection, psycopg.Connection)  # noqa: S101 - a session in a transaction has one
     with psycopg.ClientCursor(connection) as cursor:
-        message = ";".join([cursor.mogrify(text, values) for text, values in statements])
+        message = ";".join([*(cursor.mogrify(text, values) for text, values in statements), "COMMIT"])
         meanwhile()
         cursor.execute(message.encode(connection.info.encoding))

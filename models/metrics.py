@@ -51,7 +51,11 @@ class Tally(Histogram):
 
     def observe_many(self, amounts: Sequence[float]) -> None:
         if amounts:
-            for place, count in Multiset(bisect_left(self._upper_bounds, amount) for amount in amounts).items():
+            counts: Multiset[int] = Multiset()
+            # Of a batch many have waited equally long, to the millisecond.
+            for amount, times in Multiset(amounts).items():
+                counts[bisect_left(self._upper_bounds, amount)] += times
+            for place, count in counts.items():
                 self._buckets[place].inc(count)
             self._sum.inc(sum(amounts))
 

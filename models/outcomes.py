@@ -10,23 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
-from typing import Self
+from functools import cached_property, partial
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, Self
 
-from models.arrays import array_of, text_array_of
 from models.clock import to_ms
+from models.columns import Column, keys, numbers, rows_of, texts
 from models.decide import Decision, Holding, Outcome, Request, SaleTerms, decide
 from models.messages import Statement
-from models.purchase import Kind
+from models.purchase import Kind, Status
 from models.record import PurchaseRecord
 from models.sale import FlashSale
+from models.totals import sums_of
 
 # A time in milliseconds, by days and the rest of a day: each is exact, and no time zone has a say.
 TIME = """(timestamp 'epoch' + {ms} / 86400000 * interval '1 day'
                              + {ms} %% 86400000 * interval '1 millisecond') AT TIME ZONE 'UTC'"""
 
-# What differs from row to row, a column an array: PostgreSQL reads them in half the time that it takes for JSON.
-# A duplicate leaves its key with the first, so that the key stays unique.
+# A member's text, without the call that `value` is.
+VALUE = attrgetter("_value_")
+
+# Behind it stand the rows (models/columns.py). A duplicate leaves its key with the first, so that the key stays unique.
 INSERT = f"""
     INSERT INTO purchases (sale_id, ticket, user_id, kind, quantity, status, reason, unit_price, total_amount, currency,
                            nonce, idempotency_key, duplicate_of, original_ticket, admitted_at, settled_at, expires_at,
@@ -34,12 +39,7 @@ INSERT = f"""
     SELECT %(sale_id)s, ticket, user_id, kind, quantity, status, reason, %(unit_price)s, %(unit_price)s * quantity,
            %(currency)s, nonce, CASE WHEN duplicate_of IS NULL THEN key END, duplicate_of, original_ticket,
            {TIME.format(ms="admitted_ms")}, %(settled_at)s, {TIME.format(ms="expires_ms")}, %(revision)s
-    FROM unnest(%(tickets)s::bigint[], %(users)s::bigint[], %(kinds)s::text[], %(quantities)s::bigint[],
-                %(statuses)s::text[], %(reasons)s::text[], %(nonces)s::text[], %(keys)s::text[],
-                %(duplicates)s::bigint[], %(originals)s::bigint[], %(admitted)s::bigint[], %(expiries)s::bigint[])
-      AS outcomes (ticket, user_id, kind, quantity, status, reason, nonce, key, duplicate_of, original_ticket,
-                   admitted_ms, expires_ms)
-"""  # noqa: S608 # nosec B608 # all of it is written here
+    FROM """  # noqa: S608 # nosec B608 # all of it is written here
 
 
 class Waiting:
@@ -51,13 +51,18 @@ class Waiting:
 
     def behind(self, ticket: int) -> "Waiting":
         """Those with a later ticket: this very object where all are later."""
-        later = [request for request in self.requests if request.ticket > ticket]
-        return self if len(later) == len(self.requests) else Waiting(later)
+        if self.requests and min(self.fields["ticket"]) > ticket:
+            return self
+        return Waiting([request for request in self.requests if request.ticket > ticket])
+
+    def through(self, ticket: int) -> list[Request]:
+        """Those with no later ticket."""
+        return [request for request in self.requests if request.ticket <= ticket]
 
     def guess(self, terms: SaleTerms) -> None:
         """Decide ahead, should the sale stand so when these are settled. No hold is guessed, whose end rests on the
         time."""
-        if all(request.kind is Kind.PURCHASE for request in self.requests):
+        if self.requests and self.only_purchases:
             decided = Decided(decide(terms, {}, self.requests, now_ms=0))
             _ = decided.columns
             self._guess = terms, decided
@@ -74,20 +79,41 @@ class Waiting:
             return self._guess[1]
         return Decided(decide(terms, holdings, self.requests, now_ms, first_tickets))
 
+    @property
+    def only_purchases(self) -> bool:
+        """Whether nobody asks for a hold."""
+        return self.columns["kind"].value == Kind.PURCHASE
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether any of them has an Idempotency-Key."""
+        return self.columns["key"].value is not None
+
     @cached_property
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Column]:
         """The columns by the names that INSERT has for them: made ahead, or when they are needed."""
-        requests = self.requests
+        of = self.fields
         return {
-            "tickets": array_of([request.ticket for request in requests]),
-            "users": array_of([request.user_id for request in requests]),
-            "kinds": text_array_of([request.kind for request in requests]),
-            "quantities": array_of([request.quantity for request in requests]),
-            "nonces": text_array_of([request.nonce for request in requests]),
-            "keys": text_array_of([request.idempotency_key for request in requests]),
-            "originals": array_of([request.original_ticket for request in requests]),
-            "admitted": array_of([request.admitted_ms for request in requests]),
+            "ticket": keys(of["ticket"]),
+            "user_id": numbers(of["user_id"]),
+            "kind": texts(of["kind"]),
+            "quantity": numbers(of["quantity"]),
+            "nonce": texts(of["nonce"]),
+            "key": texts(of["idempotency_key"]),
+            "original_ticket": numbers(of["original_ticket"]),
+            "admitted_ms": numbers(of["admitted_ms"]),
         }
+
+    @cached_property
+    def bought(self) -> dict[str, Column]:
+        """What their buyers have more of the sale, should all be confirmed (models/totals.py)."""
+        of = self.fields
+        return sums_of(of["user_id"], of["ticket"], of["quantity"])
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[Any, ...]]:
+        """Of each field, what the requests have in it."""
+        return dict(zip(Request._fields, zip(*self.requests, strict=True), strict=True))
 
 
 class Decided:
@@ -97,15 +123,24 @@ class Decided:
         self.decision = decision
 
     @cached_property
-    def columns(self) -> dict[str, str]:
+    def fields(self) -> dict[str, tuple[Any, ...]]:
+        """Of each field, what the outcomes have in it."""
+        return dict(zip(Outcome._fields, zip(*self.decision.outcomes, strict=True), strict=True))
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
         """By the names that INSERT has for them."""
-        outcomes = self.decision.outcomes
+        of = self.fields
         return {
-            "statuses": text_array_of([outcome.status for outcome in outcomes]),
-            "reasons": text_array_of([outcome.reason for outcome in outcomes]),
-            "duplicates": array_of([outcome.duplicate_of for outcome in outcomes]),
-            "expiries": array_of([outcome.expires_ms for outcome in outcomes]),
+            "status": texts(of["status"]),
+            "reason": texts(of["reason"]),
+            "duplicate_of": numbers(of["duplicate_of"]),
+            "expires_ms": numbers(of["expires_ms"]),
         }
+
+    @property
+    def are_all_confirmed(self) -> bool:
+        return self.columns["status"].value == Status.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +152,13 @@ class Settlement:
     currency: str
     revision: int
     settled_at: datetime
+    fresh: Waiting
     decided: Decided
 
     @classmethod
-    def of(cls, sale: FlashSale, decided: Decided, now: datetime) -> Self:
-        """What was decided of a sale at a moment; the sale has its new revision."""
-        return cls(sale.id, sale.flash_price, sale.currency, sale.revision, now, decided)
+    def of(cls, sale: FlashSale, fresh: Waiting, decided: Decided, now: datetime) -> Self:
+        """What was decided of a sale's requests at a moment; the sale has its new revision."""
+        return cls(sale.id, sale.flash_price, sale.currency, sale.revision, now, fresh, decided)
 
     @property
     def outcomes(self) -> Sequence[Outcome]:
@@ -133,35 +169,36 @@ class Settlement:
         return (outcome for outcome in self.outcomes if outcome.reason is None)
 
     def records(self) -> list[PurchaseRecord]:
-        """The purchases, as their buyers are told of them."""
-        sale_id, unit_price, currency, revision = self.sale_id, self.unit_price, self.currency, self.revision
-        settled_ms = to_ms(self.settled_at)
-        return [
-            PurchaseRecord(
-                sale_id=sale_id,
-                ticket=request.ticket,
-                user_id=request.user_id,
-                kind=request.kind.value,
-                quantity=request.quantity,
-                status=outcome.status.value,
-                reason=outcome.reason.value if outcome.reason else None,
-                unit_price=unit_price,
-                total_amount=None if unit_price is None else unit_price * request.quantity,
-                currency=currency,
-                admitted_ms=request.admitted_ms,
-                settled_ms=settled_ms,
-                expires_ms=outcome.expires_ms,
-                duplicate_of=outcome.duplicate_of,
-                original_ticket=request.original_ticket,
-                revision=revision,
-            )
-            for outcome in self.outcomes
-            for request in (outcome.request,)
-        ]
+        """The purchases, as their buyers are told of them: field by field, for the same reason as requests are read so
+        (models/mailbox.py)."""
+        asked, became = self.fresh.fields, self.decided.fields
+        nothing: repeat[None] = repeat(None)
+        price = self.unit_price
+        amounts = {quantity: None if price is None else price * quantity for quantity in set(asked["quantity"])}
+        told = {
+            "sale_id": repeat(self.sale_id),
+            "ticket": asked["ticket"],
+            "user_id": asked["user_id"],
+            "kind": map(VALUE, asked["kind"]),
+            "quantity": asked["quantity"],
+            "status": map(VALUE, became["status"]),
+            "reason": [reason and reason.value for reason in became["reason"]],
+            "unit_price": repeat(price),
+            "total_amount": map(amounts.__getitem__, asked["quantity"]),
+            "currency": repeat(self.currency),
+            "admitted_ms": asked["admitted_ms"],
+            "settled_ms": repeat(to_ms(self.settled_at)),
+            "expires_ms": became["expires_ms"],
+            "duplicate_of": became["duplicate_of"],
+            "original_ticket": asked["original_ticket"],
+            "revision": repeat(self.revision),
+        }
+        fields = zip(*(told.get(name, nothing) for name in PurchaseRecord._fields), strict=False)
+        return list(map(partial(tuple.__new__, PurchaseRecord), fields))
 
 
-def purchases_of(settlement: Settlement, fresh: Waiting) -> Statement:
-    """What inserts a batch's purchases: the outcomes of these requests."""
+def purchases_of(settlement: Settlement) -> Statement:
+    """What inserts a batch's purchases."""
     values = {
         "sale_id": settlement.sale_id,
         "unit_price": settlement.unit_price,
@@ -169,4 +206,5 @@ def purchases_of(settlement: Settlement, fresh: Waiting) -> Statement:
         "settled_at": settlement.settled_at,
         "revision": settlement.revision,
     }
-    return INSERT, values | fresh.columns | settlement.decided.columns
+    rows, named = rows_of(settlement.fresh.columns | settlement.decided.columns)
+    return INSERT + rows, values | named

@@ -5,14 +5,19 @@ needs the sale's lock, and nothing is told before it is committed.
 """
 
 import time
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
 
+from sqlalchemy import Connection
+
 from models import mailbox, metrics
 from models.announce import announce
 from models.batch import SettledBatch, commit_batch
+from models.database import engine
 from models.decide import SaleTerms
 from models.first_page import refresh_first_page
 from models.once import once
@@ -63,36 +68,16 @@ def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | No
     first = Waiting(mailbox.take_up(sale_id, size))
     if not first.requests:
         return SettleReport(sale=sale_id)
-    statuses: dict[Status, int] = dict.fromkeys(Status, 0)
+    counts: Counter[Status] = Counter()
     batch: SettledBatch | None = None
-    untold: SettledBatch | None = None
-    ahead: Waiting | None = first
-    for left in reversed(range(batches or known.settle_batches_per_turn)):
-        beside = _Beside(sale_id, untold, reads_on=size if left else 0)
-        try:
-            batch = _commit(sale_id, size, ahead, beside)
-        except BusyError:
-            beside.finish()
-            break
-        except BaseException:
-            with suppress(Exception):
-                beside.finish()
-            raise
-        ahead = beside.finish()
-        for outcome in batch.outcomes:
-            statuses[outcome.status] += 1
-        # Whoever reads from the front of the line must find it trimmed: it is told first, unless more was read behind.
-        untold = batch if ahead else None
-        if untold is None:
-            _tell(batch)
-        if not batch.more:
-            break
+    for batch in _batches(sale_id, size, first, batches or known.settle_batches_per_turn):
+        counts.update(batch.counts())
     return SettleReport(
         sale=sale_id,
-        settled=sum(statuses.values()),
-        confirmed=statuses[Status.CONFIRMED],
-        reserved=statuses[Status.RESERVED],
-        rejected=statuses[Status.REJECTED],
+        settled=counts.total(),
+        confirmed=counts[Status.CONFIRMED],
+        reserved=counts[Status.RESERVED],
+        rejected=counts[Status.REJECTED],
         remaining=batch.snapshot.remaining if batch else None,
         milliseconds=round((time.monotonic() - started) * 1000),
         more=batch is not None and (batch.more or mailbox.was_asked_for_another_turn(sale_id)),
@@ -100,14 +85,42 @@ def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | No
     )
 
 
-def _commit(sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -> SettledBatch:
+def _batches(sale_id: int, size: int, first: Waiting, count: int) -> Iterator[SettledBatch]:
+    """Up to so many batches, each as soon as it is committed: the last is told before it comes, any other beside the
+    next. None where another worker has the sale, or from where on it has."""
+    untold: SettledBatch | None = None
+    ahead: Waiting | None = first
+    # One connection for all: to take it out of the pool anew is another trip, since it is asked whether it still lives.
+    with engine().connect() as connection:
+        for left in reversed(range(count)):
+            beside = _Beside(sale_id, untold, reads_on=size if left else 0)
+            try:
+                batch = _commit(connection, sale_id, size, ahead, beside)
+            except BusyError:
+                beside.finish()
+                return
+            except BaseException:
+                with suppress(Exception):
+                    beside.finish()
+                raise
+            ahead = beside.finish()
+            # Whoever reads from the front of the line must find it trimmed: told first, unless more was read behind.
+            untold = batch if ahead else None
+            if untold is None:
+                _tell(batch)
+            yield batch
+            if not batch.more:
+                return
+
+
+def _commit(connection: Connection, sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -> SettledBatch:
     """One batch, committed. Raises BusyError where another worker has the sale, and will look once more."""
     try:
-        return commit_batch(sale_id, size, ahead, beside.start)
+        return commit_batch(connection, sale_id, size, ahead, beside.start)
     except BusyError:
         # Who has it finds this behind its commit; where that was a moment ago, the sale is free now.
         mailbox.ask_for_another_turn(sale_id)
-        return commit_batch(sale_id, size, ahead, beside.start)
+        return commit_batch(connection, sale_id, size, ahead, beside.start)
 
 
 class _Beside:

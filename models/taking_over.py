@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from sqlalchemy import TIMESTAMP, Boolean, Text, bindparam, func, select, text, true
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from models.archives import refuse_archived
 from models.sale import FlashSale
@@ -27,9 +28,10 @@ TURN = select(
 THE_SALE = (
     select(FlashSale).where(FlashSale.id == bindparam("sale_id"), TURN.c.ours).with_for_update(of=FlashSale).lateral()
 )
-TAKE_OVER = select(
-    aliased(FlashSale, THE_SALE), TURN.c.ours, func.clock_timestamp(type_=TIMESTAMP(timezone=True))
-).select_from(TURN.outerjoin(THE_SALE, true()))
+TAKE_OVER = select(THE_SALE, TURN.c.ours, func.clock_timestamp(type_=TIMESTAMP(timezone=True))).select_from(
+    TURN.outerjoin(THE_SALE, true())
+)
+COLUMNS = tuple(THE_SALE.c.keys())
 
 
 class BusyError(Exception):
@@ -44,13 +46,16 @@ def take_over(session: Session, sale_id: int) -> tuple[FlashSale, datetime]:
     """
     stall_ms = settings().settle_stall_ms
     values = {"stall_ms": str(stall_ms), "lock_ms": str(stall_ms + NEXT_WAITS_MS)}
-    found = session.execute(TAKE_OVER, values | {"name": f"settling {sale_id}", "sale_id": sale_id}).one()
-    sale, is_ours, now = found
+    # Past the session, which would take as long again to keep watch over the row: what a batch changes of it is written
+    # together with the purchases.
+    found = session.connection().execute(TAKE_OVER, values | {"name": f"settling {sale_id}", "sale_id": sale_id}).one()
+    *row, is_ours, now = found
     if not is_ours:
         raise BusyError
-    if sale is None:
+    sale = FlashSale()
+    for name, value in zip(COLUMNS, row, strict=True):
+        set_committed_value(sale, name, value)
+    if sale.id is None:
         raise SaleNotFoundError
     refuse_archived(session, sale)
-    # It is written together with the purchases, not by the session.
-    session.expunge(sale)
     return sale, now

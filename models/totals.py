@@ -4,9 +4,13 @@ A row changes in the transaction that changes the sale's `sold`, under the sale'
 totals is its `sold` at every moment (models/audit.py recounts it) and two writers never meet in this table.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models.columns import Column, keys, numbers, rows_of
 from models.database import Base
 from models.messages import Statement
 
@@ -32,12 +36,12 @@ class BuyerTotal(Base):
     first_ticket: Mapped[int]
 
 
-# A batch's confirmed units, added to what their buyers had.
+# Confirmed units, added to what their buyers had. Between the two halves stand the rows, one of each buyer
+# (models/columns.py).
 ADD = """
     INSERT INTO buyer_totals (sale_id, user_id, units, first_ticket)
-    SELECT %(sale_id)s, user_id, sum(units), min(ticket)
-    FROM unnest(%(users)s::bigint[], %(tickets)s::bigint[], %(units)s::bigint[]) AS bought (user_id, ticket, units)
-    GROUP BY user_id
+    SELECT %(sale_id)s, user_id, units, ticket FROM """
+TO_WHAT_IS_THERE = """
     ON CONFLICT (sale_id, user_id) DO UPDATE
     SET units = buyer_totals.units + excluded.units,
         first_ticket = least(buyer_totals.first_ticket, excluded.first_ticket)
@@ -57,14 +61,27 @@ TAKE = text("""
 REMOVE = text("DELETE FROM buyer_totals WHERE sale_id = :sale_id AND user_id = :user_id AND units <= :units")
 
 
-def totals_of(sale_id: int, users: str, tickets: str, units: str) -> Statement:
-    """What counts units that become confirmed: who, with which ticket, how many, as arrays (models/arrays.py)."""
-    return ADD, {"sale_id": sale_id, "users": users, "tickets": tickets, "units": units}
+def sums_of(users: Sequence[int], tickets: Sequence[int], units: Sequence[int]) -> dict[str, Column]:
+    """Units that become confirmed, by buyer: who, with which tickets, how many under each. Tickets are in order."""
+    if len(set(users)) < len(users):
+        firsts: dict[int, int] = {}
+        sums: Counter[int] = Counter()
+        for user, ticket, quantity in zip(users, tickets, units, strict=True):
+            firsts.setdefault(user, ticket)
+            sums[user] += quantity
+        users, tickets, units = tuple(firsts), tuple(firsts.values()), tuple(sums.values())
+    return {"user_id": keys(users), "ticket": numbers(tickets), "units": numbers(units)}
 
 
-def add_totals(session: Session, sale_id: int, users: str, tickets: str, units: str) -> None:
-    """Count units that became confirmed. The caller holds the sale's row lock."""
-    statement, values = totals_of(sale_id, users, tickets, units)
+def totals_of(sale_id: int, sums: Mapping[str, Column]) -> Statement:
+    """What counts units that become confirmed (`sums_of`)."""
+    rows, values = rows_of(sums)
+    return ADD + rows + TO_WHAT_IS_THERE, values | {"sale_id": sale_id}
+
+
+def add_totals(session: Session, sale_id: int, sums: Mapping[str, Column]) -> None:
+    """Count units that became confirmed (`sums_of`). The caller holds the sale's row lock."""
+    statement, values = totals_of(sale_id, sums)
     session.connection().exec_driver_sql(statement, dict(values))
 
 

@@ -91,7 +91,7 @@ def test_each_batch_is_told_once_in_order_and_never_before_it_is_committed(line,
 def test_what_is_read_ahead_is_the_next_batch(line, monkeypatch):
     sale_id = line(2 * SIZE + 1)
     seen = []
-    before_batch(monkeypatch, 2, lambda args: seen.append([request.ticket for request in args[2].requests]))
+    before_batch(monkeypatch, 2, lambda args: seen.append([request.ticket for request in args[3].requests]))
 
     settle_turn(sale_id, batch_max=SIZE)
 
@@ -109,7 +109,7 @@ def test_a_turn_reads_nothing_ahead_that_it_may_not_settle(line, waiting, told):
 
 def test_a_batch_that_is_rolled_back_is_not_told_and_the_one_before_it_is(line, told, monkeypatch, waiting):
     sale_id = line(9)
-    real, count = batch.send_together, iter(range(1, 100))
+    real, count = batch.commit_together, iter(range(1, 100))
 
     def fail_second(session, statements, meanwhile):
         if next(count) == 2:
@@ -118,7 +118,7 @@ def test_a_batch_that_is_rolled_back_is_not_told_and_the_one_before_it_is(line, 
         real(session, statements, meanwhile)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "send_together", fail_second)
+        patch.setattr(batch, "commit_together", fail_second)
         with pytest.raises(DiedError):
             settle_turn(sale_id, batch_max=SIZE)
     assert told == [([1, 2, 3], True)]
@@ -293,6 +293,6 @@ def test_requests_behind_a_ticket_are_the_very_same_where_all_are(line):
     assert [request.ticket for request in waiting_there.behind(2).requests] == [3, 4]
     with transaction() as session:
         users = session.scalar(
-            text("SELECT CAST(:users AS bigint[])"), {"users": waiting_there.behind(2).columns["users"]}
+            text("SELECT CAST(:users AS bigint[])"), {"users": waiting_there.behind(2).columns["user_id"].value}
         )
     assert users == [3, 4]

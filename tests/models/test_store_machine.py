@@ -81,7 +81,7 @@ class Store(RuleBasedStateMachine):
     @rule(batch=st.integers(1, 5), whole=st.integers(0, 2))
     def crash_before_the_commit(self, batch, whole):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(batches, "send_together", _crash_after(whole, batches.send_together, _begin_beside))
+            patch.setattr(batches, "commit_together", _crash_after(whole, batches.commit_together, _begin_beside))
             with contextlib.suppress(CrashError):
                 settling.settle_turn(self.sale_id, batches=3, batch_max=batch)
 

@@ -21,14 +21,14 @@ PATIENCE_SECONDS = 60
 def at_work(monkeypatch, sale_id, found):
     """Another worker who has read the sale's line, and commits when the block ends; `found` gets its report."""
     has_read, may_go_on = threading.Event(), threading.Event()
-    real = batch.send_together
+    real = batch.commit_together
 
     def wait_then_write(*args):
         has_read.set()
         assert may_go_on.wait(PATIENCE_SECONDS)
         real(*args)
 
-    monkeypatch.setattr(batch, "send_together", wait_then_write)
+    monkeypatch.setattr(batch, "commit_together", wait_then_write)
     thread = threading.Thread(target=lambda: found.append(settle_turn(sale_id)))
     thread.start()
     assert has_read.wait(PATIENCE_SECONDS)
