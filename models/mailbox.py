@@ -41,12 +41,26 @@ def clear_awake(sale_id: int) -> None:
     redis_client().delete(rediskeys.awake(sale_id))
 
 
-def take_up(sale_id: int, count: int) -> list[Request]:
-    """Begin a turn at a line, in one trip: let the next request send a wake-up again, and only then `read`."""
+def take_up(sale_id: int, count: int, *, stays: bool = False) -> list[Request]:
+    """Begin a turn at a line, in one trip: let the next request send a wake-up again, and only then `read`.
+
+    Whoever `stays` needs none, for as long as the flag that says so lives.
+    """
     pipeline = redis_client().pipeline(transaction=False)
-    pipeline.delete(rediskeys.awake(sale_id))
+    if stays:
+        pipeline.set(rediskeys.awake(sale_id), "1", px=rediskeys.STAYING_MS)
+    else:
+        pipeline.delete(rediskeys.awake(sale_id))
     pipeline.xrange(rediskeys.mailbox(sale_id), count=count)
     return requests_of(cast(Entries, pipeline.execute()[-1]))
+
+
+def watch(sale_id: int, milliseconds: int) -> bool:
+    """Whether there is a request in line, or comes within so long; nobody sends a wake-up meanwhile."""
+    pipeline = redis_client().pipeline(transaction=False)
+    pipeline.set(rediskeys.awake(sale_id), "1", px=rediskeys.STAYING_MS)
+    pipeline.xread({rediskeys.mailbox(sale_id): "0-0"}, count=1, block=milliseconds)
+    return bool(pipeline.execute()[-1])
 
 
 def mark_awake(sale_id: int) -> bool:

@@ -37,6 +37,8 @@ The velocity keys share a tag of their own, since one script counts an address, 
 
 # A wake-up that is lost on its way is sent again by the next request after this long, or by the sweeper.
 AWAKE_MS = 2_000
+# As long as a worker that stays at a line may be gone before the next request wakes another (models/staying.py).
+STAYING_MS = 250
 
 # Glob pattern of all `{sale:<id>}:news` channels; braces are plain characters to Redis.
 NEWS_PATTERN = "{sale:*}:news"

@@ -55,17 +55,19 @@ class SettleReport:
         return asdict(self)
 
 
-def settle_turn(sale_id: int, *, batches: int | None = None, batch_max: int | None = None) -> SettleReport:
+def settle_turn(
+    sale_id: int, *, batches: int | None = None, batch_max: int | None = None, stays: bool = False
+) -> SettleReport:
     """Settle up to so many batches of up to so many requests each, by default as many as the settings say.
 
     `more` says whether the line has more. About an empty line PostgreSQL is not asked. Where another worker has the
-    sale, it looks into the line once more instead. Raises what PostgreSQL or Redis raise when they are away: the batch
+    sale, it looks into the line once more instead. Whoever `stays` behind it needs no wake-up meanwhile. Raises what PostgreSQL or Redis raise when they are away: the batch
     in hand is then rolled back whole, or committed and told later.
     """
     known = settings()
     started = time.monotonic()
     size = batch_max or known.settle_batch_max
-    first = Waiting(mailbox.take_up(sale_id, size))
+    first = Waiting(mailbox.take_up(sale_id, size, stays=stays))
     if not first.requests:
         return SettleReport(sale=sale_id)
     counts: Counter[Status] = Counter()

@@ -6,16 +6,24 @@ from models import mailbox, tasks
 from models.archives import HistoryArchivedError
 from models.sale_rules import SaleNotFoundError
 from models.settle import SettleReport, settle_turn
+from models.staying import settle_while_they_come
 from worker.app import app
 
 log = structlog.get_logger()
 
 
+# The sale of this process's last turn. One that comes twice in a row has the worker for itself.
+_last: list[int] = []
+
+
 @app.task(name=tasks.SETTLE)
 def settle(sale_id: int) -> str:
     """One turn at a sale's line. A hot sale then queues up again behind the others. Returns what Flower shows of it."""
+    sale_id = int(sale_id)
+    is_alone = _last == [sale_id]
+    _last[:] = [sale_id]
     try:
-        report = settle_turn(int(sale_id))
+        report = settle_while_they_come(sale_id) if is_alone else settle_turn(sale_id)
     except (SaleNotFoundError, HistoryArchivedError) as error:
         # Of an archived sale, whatever still waits comes from a Redis of the past: `flask restored` takes it out.
         log.warning("settle.unknown_sale", sale=sale_id, code=error.code)
