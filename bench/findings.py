@@ -143,7 +143,7 @@ def checks(folder: Path) -> list[Check]:
     for buyers in BURSTS:
         burst = predict_burst(costs, buyers, UNITS)
         for what, seconds in (("the last unit is sold", burst.last_sold), ("the last refusal", burst.last_told)):
-            measured = _measured(folder, "burst", f"{buyers:,} buyers: {what}", "202 on web")
+            measured = _measured(folder, "burst", f"{buyers:,} buyers: {what}", "202")
             name = f"{UNITS} units, {buyers:,} buyers at once: {what}"
             found.append(Check(name, known, seconds, measured, assumed(BURST)))
     return [*found, *_parts_of_whole(folder, costs, whole, assumed(WHOLE))]
