@@ -178,7 +178,8 @@ def _targets(found: dict[str, list[Found]]) -> list[Target]:
 
 def _notes(stack: Stack, counted: str) -> tuple[str, ...]:
     return (
-        f"granian with {stack.settings.web_threads} threads a process, as the shop runs; gunicorn: 8 threads",
+        "ours: granian with one event loop a process, on which the daily requests are answered, as the shop runs",
+        f"bare Flask: granian with {stack.settings.web_threads} threads a process; gunicorn with 8",
         f"load: {generator()}, {CONNECTIONS} connections, {SECONDS} s a round; on the same cores as what it asks",
         f"every request has the token and the address of another of {BUYERS:,} buyers, bare Flask's too",
         "accepted: token verified, limits and velocity counted at ordinary settings, gate passed, on the disk (fsync)",

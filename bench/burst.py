@@ -30,7 +30,8 @@ SECONDS_MAX = size(400, 90)
 # What the sale says a moment after the last unit is gone.
 PAUSE_SECONDS = 0.3
 
-ONE, PREFER, WEB = "one statement", "Prefer: wait, on live", "202 on web"
+ONE, PREFER, ACCEPTED = "one statement", "Prefer: wait", "202"
+WAITING = {"Prefer": "wait=30"}
 OTHERS = {
     "update, then insert": "update-then-insert",
     "select for update": "select-for-update",
@@ -68,7 +69,7 @@ def run(rounds: int) -> Result:
                 way(FEW)
             for number in rounds_of(rounds, "burst"):
                 for crowd, bursts in found.items():
-                    names = list(ways) if crowd == FEW else [ONE, PREFER, WEB]
+                    names = list(ways) if crowd == FEW else [ONE, PREFER, ACCEPTED]
                     for name in names if number % 2 else reversed(names):
                         bursts.setdefault(name, []).append(ways[name](crowd))
                         time.sleep(PAUSE_SECONDS)
@@ -95,8 +96,8 @@ def _ways(stack: Stack, shop: BaselineShop, threads: int, buyers: BuyersFile) ->
 
         yield {
             ONE: asking("one-statement"),
-            PREFER: lambda crowd: _ask_us(stack, stack.live_url, {"Prefer": "wait=30"}, crowd, buyers),
-            WEB: lambda crowd: _ask_us(stack, stack.web_url, {}, crowd, buyers),
+            PREFER: lambda crowd: _ask_us(stack, crowd, buyers, waits=True),
+            ACCEPTED: lambda crowd: _ask_us(stack, crowd, buyers, waits=False),
             **{name: asking(way) for name, way in OTHERS.items()},
         }
 
@@ -108,13 +109,14 @@ def _ask_a_baseline(shop: BaselineShop, url: str, way: str, crowd: int, buyers: 
     return Burst(seen.last_after(201), seen.last_after(409), str(shop.count(sale_id)))
 
 
-def _ask_us(stack: Stack, url: str, headers: dict[str, str], crowd: int, buyers: BuyersFile) -> Burst:
+def _ask_us(stack: Stack, crowd: int, buyers: BuyersFile, *, waits: bool) -> Burst:
     sale_id = new_sale("Burst", stock=UNITS)
-    traffic = Traffic(url, (f"/api/flash-sales/{sale_id}/purchases",), headers=headers, connections=CONNECTIONS)
-    seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX).checked(201, 202, 409)
+    path, headers = f"/api/flash-sales/{sale_id}/purchases", WAITING if waits else {}
+    traffic = Traffic(stack.web_url, (path,), headers=headers, connections=CONNECTIONS)
+    seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX).checked(201 if waits else 202, 409)
     wait_until_line_is_empty(sale_id)
     sold, refused = seen.last_after(201), seen.last_after(409)
-    if not headers:
+    if not waits:
         # Who was told 202 knows when PostgreSQL has the outcome, and asks or listens for it.
         with psycopg.connect(stack.settings.psycopg_url, autocommit=True) as database:
             row = database.execute(SETTLED, (sale_id,)).fetchone() or (None, None)
@@ -126,7 +128,7 @@ def _ask_us(stack: Stack, url: str, headers: dict[str, str], crowd: int, buyers:
 def _rows(found: dict[str, list[Burst]], field: str) -> list[Row]:
     rows = [
         Row(name, tuple(getattr(burst, field) for burst in found[name]))
-        for name in (ONE, WEB, PREFER, *OTHERS)
+        for name in (ONE, ACCEPTED, PREFER, *OTHERS)
         if name in found
     ]
     # The control refuses nobody.
@@ -138,7 +140,7 @@ def _targets(found: dict[int, dict[str, list[Burst]]]) -> list[Target]:
     for crowd, ways in found.items():
         for field, what in (("last_sold", "last unit sold"), ("last_refused", "last refusal")):
             median = {row.name: row.median for row in _rows(ways, field)}
-            for name in (PREFER, WEB):
+            for name in (PREFER, ACCEPTED):
                 text = f"{crowd:,} buyers, {what}, {name}, of one statement's time"
                 targets.append(Target(text, median[name] / median[ONE], at_most=1))
     return targets
@@ -152,8 +154,8 @@ def _counted(found: dict[int, dict[str, list[Burst]]]) -> list[str]:
 def _notes(stack: Stack, threads: int) -> tuple[str, ...]:
     return (
         f"load: {generator()}, {CONNECTIONS} connections; every request is another buyer's",
-        f"ours: web {stack.settings.web_workers} processes, live {stack.settings.live_workers}, one worker",
-        "on live a buyer waits for the outcome; on web the sale's last outcome is read from PostgreSQL afterwards",
+        f"ours: web {stack.settings.web_workers} processes of one event loop each, one worker",
+        "Prefer: wait: the answer is the outcome; 202: the sale's last outcome is read from PostgreSQL afterwards",
         f"the others: granian with 2 processes of {threads} threads (one statement's best), psycopg's pool",
         "ours verifies tokens and counts limits; the others ask nobody who they are",
     )

@@ -50,6 +50,7 @@ class Costs:
     turn_redis_ms: float
     wake_ms: float  # of whoever wakes a sale: web, or the worker that has not come to the line's end
     idle_ms: float  # a second, of the machine that has the workers: chores and beat
+    tell_ms: float  # of web, for whoever waits there for an outcome
     frame_ms: float  # of live, an update a socket
     line_bytes: float  # of Redis's memory, a waiting request
 
@@ -81,6 +82,7 @@ ABOUT = {
     "turn_redis_ms": "Redis's CPU for a turn, ms",
     "wake_ms": "CPU of whoever wakes a sale for a turn, ms",
     "idle_ms": "CPU a second of a shop in which nobody buys: chores and beat, ms",
+    "tell_ms": "web's CPU for a wait until the outcome is told, ms",
     "frame_ms": "live's CPU for one update to one socket, ms",
     "line_bytes": "Redis's memory for a waiting request, bytes",
 }
@@ -97,6 +99,7 @@ ASSUMED: dict[str, tuple[float, str]] = {
     "turn_redis_ms": (1.0, "a guess: nine questions"),
     "wake_ms": (1.1, "a guess: one Celery message"),
     "idle_ms": (60.0, "a guess: five chores a second"),
+    "tell_ms": (0.1, "a guess: a third of what it costs to let somebody in"),
     "frame_ms": (0.025, "a guess: two thousand sockets hear in about fifty milliseconds"),
     "line_bytes": (600.0, "what the [runbook](runbook.md) counts with"),
 }
@@ -167,6 +170,10 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
     def idle() -> float:
         return sum(row("whole", "CPU while nobody buys", name) for name in IDLE)
 
+    def told() -> float:
+        waits, leaves = (row("answered", "web's CPU a request", name) for name in ("Prefer: wait", "202, nobody waits"))
+        return max(0.0, waits - leaves)
+
     settle, a_turn = "[settle](benchmarks/settle.md)", "[settle](benchmarks/settle.md): lines of one request"
     return {
         "web_refuse_ms": (
@@ -190,6 +197,7 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
         "turn_redis_ms": (turn("Redis"), a_turn),
         "wake_ms": (turn("whoever wakes"), a_turn),
         "idle_ms": (idle, "[whole](benchmarks/whole.md): the shop before anybody comes"),
+        "tell_ms": (told, "[answered](benchmarks/answered.md): `Prefer: wait` less 202"),
         "frame_ms": (
             lambda: row("fanout", "live's CPU an update a socket", "5,000 sockets") / 1000,
             "[fanout](benchmarks/fanout.md)",

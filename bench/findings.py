@@ -19,8 +19,8 @@ MILLION, MILLION_UNITS, MINUTE = 1_000_000, 1_000, 60.0
 # "In a minute": who comes in the last second of it is answered within so many more.
 GRACE_SECONDS = 5.0
 SHARDS, SALES = 9, 8
-# As the benchmarks do it: see `accept`, `settle`, `whole` and `burst`.
-CONNECTIONS, ENDLESS, BURSTS = 64, 10_000_000, (2_000, 50_000)
+# As the benchmarks do it: see `accept`, `settle`, `whole`, `burst` and `answered`.
+CONNECTIONS, ENDLESS, BURSTS, VISITORS = 64, 10_000_000, (2_000, 50_000), (32, 256)
 TICK_MS = 1.0
 # A prediction may be off by so much.
 TOLERANCE = 0.2
@@ -30,6 +30,7 @@ TOLERANCE = 0.2
 SETTLING = ("settle_worker_ms", "settle_beside_ms", "settle_postgres_ms", "settle_redis_ms", "turn_worker_ms")
 WHOLE = (*SETTLING, "fsync_ms", "turn_postgres_ms", "turn_redis_ms", "wake_ms", "idle_ms")
 BURST = (*WHOLE, "web_refuse_ms", "rest_refuse_ms")
+ANSWERED = (*WHOLE, "tell_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def predict_accepting(costs: Costs, processes: int, *, seconds: float = 4.0) -> 
 
 def predict_settling(costs: Costs, line: int) -> float:
     """Requests settled a second from a line that stands there already, as `settle` measures them."""
-    at_once = replace(costs, web_accept_ms=0, gate_accept_ms=0, idle_ms=0, frame_ms=0)
+    at_once = replace(costs, web_accept_ms=0, gate_accept_ms=0, idle_ms=0, tell_ms=0, frame_ms=0)
     crowd = Crowd(line, line, window_seconds=TICK_MS / 1000, listening=0)
     return line / Simulation(one_machine(), at_once, crowd, tick_ms=TICK_MS).run().last_sold
 
@@ -109,9 +110,16 @@ def predict_burst(costs: Costs, buyers: int, units: int) -> Outcome:
     return _unheard(costs, Crowd(buyers, units, connections=CONNECTIONS, listening=0))
 
 
+def predict_answered(costs: Costs, visitors: int, *, seconds: float = 3.0) -> float:
+    """Outcomes a second of so many who wait for theirs and come again, as `answered` measures them."""
+    crowd = Crowd(ENDLESS, ENDLESS, connections=visitors, send_seconds=seconds, waits=True, listening=0)
+    outcome = Simulation(one_machine(), costs, crowd, tick_ms=TICK_MS).run()
+    return outcome.told / outcome.last_told
+
+
 def _unheard(costs: Costs, crowd: Crowd) -> Outcome:
     """On one machine, where everybody has a 202 and nobody waits for the outcome."""
-    return Simulation(one_machine(), replace(costs, frame_ms=0), crowd, tick_ms=TICK_MS).run()
+    return Simulation(one_machine(), replace(costs, tell_ms=0), crowd, tick_ms=TICK_MS).run()
 
 
 def checks(folder: Path) -> list[Check]:
@@ -143,9 +151,13 @@ def checks(folder: Path) -> list[Check]:
     for buyers in BURSTS:
         burst = predict_burst(costs, buyers, UNITS)
         for what, seconds in (("the last unit is sold", burst.last_sold), ("the last refusal", burst.last_told)):
-            measured = _measured(folder, "burst", f"{buyers:,} buyers: {what}", "202 on web")
+            measured = _measured(folder, "burst", f"{buyers:,} buyers: {what}", "202")
             name = f"{UNITS} units, {buyers:,} buyers at once: {what}"
             found.append(Check(name, known, seconds, measured, assumed(BURST)))
+    for visitors in VISITORS:
+        measured = _measured(folder, "answered", f"{visitors} buyers, wrk", "Prefer: wait")
+        name = f"{visitors} buyers who wait and come again: outcomes"
+        found.append(Check(name, a_second, predict_answered(costs, visitors), measured, assumed(ANSWERED), held=False))
     return [*found, *_parts_of_whole(folder, costs, whole, assumed(WHOLE))]
 
 

@@ -24,7 +24,7 @@ SECONDS = size(6, 2)
 BUYERS = size(60_000, 1_000)
 CONNECTIONS = 64
 
-BARE, PREFER, LONG_POLL = "bare Flask POST", "Prefer: wait, on live", "202 on web, long poll on live"
+BARE, PREFER, LONG_POLL = "bare Flask POST", "Prefer: wait", "202, then long poll"
 ACCEPTED, REFUSED = "accepted", "refused after the sell-out"
 
 
@@ -62,8 +62,8 @@ def _places(stack: Stack, buyers: BuyersFile, sale_id: int) -> Iterator[dict[str
         path = f"/api/flash-sales/{sale_id}/purchases"
         yield {
             BARE: crowd.post(f"{bare}/bare", expected=200),
-            PREFER: crowd.post(stack.live_url + path, headers={"Prefer": "wait=10"}),
-            LONG_POLL: crowd.post_and_long_poll(stack.web_url + path, f"{stack.live_url}/api/purchases"),
+            PREFER: crowd.post(stack.web_url + path, headers={"Prefer": "wait=10"}),
+            LONG_POLL: crowd.post_and_long_poll(stack.web_url + path, f"{stack.web_url}/api/purchases"),
         }
 
 
@@ -92,12 +92,12 @@ def _tables(waits: dict[str, list[Visits]], answers: dict[str, list[Load]]) -> l
             "99 % of the buyers know", "milliseconds", [Row(n, tuple(v.p99_ms for v in w)) for n, w in waits.items()]
         ),
         Table(
-            f"the answer to a POST on web, {CONNECTIONS} connections, median",
+            f"the answer to a POST, {CONNECTIONS} connections, median",
             "milliseconds",
             [Row(name, tuple(load.p50_ms for load in loads)) for name, loads in answers.items()],
         ),
         Table(
-            f"answers to a POST on web, {CONNECTIONS} connections",
+            f"answers to a POST, {CONNECTIONS} connections",
             "requests a second",
             [Row(name, tuple(load.answered / load.seconds for load in loads)) for name, loads in answers.items()],
         ),
@@ -124,7 +124,7 @@ def _notes(stack: Stack, pace: float, full: float, sale_id: int) -> tuple[str, .
         f"that is {SHARE:.0%} of the {full:,.0f} outcomes a second that {VISITORS} buyers get who come again at once",
         "bare Flask has the same pace from the same crowd: aiohttp, one process, on the same cores",
         f"answers to a POST: {generator()}; the worker settles what is accepted meanwhile",
-        f"ours: web {stack.settings.web_workers} processes, live {stack.settings.live_workers}, one worker",
+        f"ours: web {stack.settings.web_workers} processes of one event loop each, one worker",
         f"counted: {exactness(sale_id)}",
     )
 

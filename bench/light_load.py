@@ -16,14 +16,13 @@ import psycopg
 from bench.client import Client
 from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table
+from bench.servers import BARE_APP, granian
 from bench.sizes import size
-from bench.stack import Stack, measured_stack, started, wait_until_it_answers
+from bench.stack import Stack, measured_stack
 from models.clock import now, to_iso
-from ops.boot import loopback_url
 from ops.buyers import demo_admin_token, make_buyers
 from ops.demo import FLASH_PRICE, PRICE
 from ops.errors import OpsError
-from ops.ports import LOOPBACK, free_port
 
 REQUESTS_PER_ROUND = size(40, 2)
 WARM_UP_REQUESTS = size(40, 2)
@@ -62,8 +61,8 @@ def _notes(stack: Stack) -> tuple[str, ...]:
     known = stack.settings
     return (
         f"{REQUESTS_PER_ROUND} requests of each kind in a round, one at a time over kept connections, in turns",
-        f"web and the bare Flask: granian with {known.web_workers} processes of {known.web_threads} threads each",
-        f"live: gunicorn with gevent; settling: {known.settle_workers} Celery worker",
+        f"web: {known.web_workers} processes of one event loop each; settling: {known.settle_workers} Celery worker",
+        f"bare Flask: granian with {known.web_workers} processes of {known.web_threads} threads each",
         "every buyer is a different one and is let in by the usual checks: token, rate limits, strict body",
         "the request was on Redis's disk before its 202, and the outcome is committed in PostgreSQL before it is told",
     )
@@ -82,20 +81,14 @@ def _once(ways: dict[str, Way]) -> dict[str, float]:
 def _ways(stack: Stack, rounds: int) -> Iterator[dict[str, Way]]:
     """All that is compared, the baseline first."""
     with ExitStack() as cleanup:
-        port = free_port()
-        cleanup.enter_context(started(stack, stack.row("web", port=port), target="bench.bare:app"))
-        bare_url = loopback_url(LOOPBACK, port)
-        wait_until_it_answers(f"{bare_url}/healthz")
-        bare = cleanup.enter_context(Client(bare_url))
+        server = cleanup.enter_context(granian(stack, BARE_APP, workers=stack.settings.web_workers))
+        bare = cleanup.enter_context(Client(server.url))
         web = cleanup.enter_context(Client(stack.web_url))
-        live = cleanup.enter_context(Client(stack.live_url))
-        shop = _Shop(stack, web, requests=(rounds * REQUESTS_PER_ROUND + WARM_UP_REQUESTS) * 4)
+        shop = _Shop(stack, web, requests=(rounds * REQUESTS_PER_ROUND + WARM_UP_REQUESTS) * 2)
         yield {
             "bare Flask POST": lambda: bare.ask("POST", "/bare", {"quantity": 1}, expected=200).seconds,
-            "POST with Prefer: wait, on web": lambda: shop.buy(web),
-            "POST and long poll, on web": lambda: shop.buy_and_ask(web, web),
-            "POST with Prefer: wait, on live": lambda: shop.buy(live),
-            "POST on web, long poll on live": lambda: shop.buy_and_ask(web, live),
+            "POST with Prefer: wait": shop.buy,
+            "POST, then long poll": shop.buy_and_ask,
         }
 
 
@@ -116,21 +109,22 @@ class _Shop:
             "startTime": to_iso(now()),
         }
         made = web.ask("POST", "/api/flash-sales", sale, expected=201, **bearer)
+        self._web = web
         self._path = f"/api/flash-sales/{made.body['data']['id']}/purchases"
 
-    def buy(self, client: Client) -> float:
+    def buy(self) -> float:
         """One request that waits for its outcome."""
         headers = {**self._next_buyer(), "Prefer": f"wait={WAIT_SECONDS}"}
-        return client.ask("POST", self._path, {"quantity": 1}, expected=201, **headers).seconds
+        return self._web.ask("POST", self._path, {"quantity": 1}, expected=201, **headers).seconds
 
-    def buy_and_ask(self, till: Client, counter: Client) -> float:
+    def buy_and_ask(self) -> float:
         """One request that is answered at once, and a second one that waits for the outcome."""
         buyer = self._next_buyer()
         started_at = time.perf_counter()
-        accepted = till.ask("POST", self._path, {"quantity": 1}, expected=202, **buyer)
+        accepted = self._web.ask("POST", self._path, {"quantity": 1}, expected=202, **buyer)
         path = f"/api/purchases/{accepted.body['data']['purchaseId']}?wait={WAIT_SECONDS}"
         for _ in range(LOOKS_MAX):
-            status = counter.ask("GET", path, expected=200, **buyer).body["data"]["status"]
+            status = self._web.ask("GET", path, expected=200, **buyer).body["data"]["status"]
             if status == "confirmed":
                 return time.perf_counter() - started_at
             if status != "queued":

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -92,15 +93,15 @@ class Rush:
 
 def generator() -> str:
     """What the load comes from, for the notes of a page."""
-    return "wrk, one thread" if _wrk() else "a crowd of ours on aiohttp (no wrk here), which may itself be the limit"
+    return "wrk, one thread" if has_wrk() else "a crowd of ours on aiohttp (no wrk here), which may itself be the limit"
 
 
 def pour(traffic: Traffic, seconds: float, buyers: BuyersFile | None = None) -> Load:
     """Send as fast as answers come, for so long; raises OpsError where the generator itself fails."""
-    if not _wrk():
+    if not has_wrk():
         load = asyncio.run(_pour_with_crowd(traffic, seconds, buyers))
     else:
-        found = _run_wrk(traffic, seconds, buyers, stop_after=0)
+        found = run_wrk(traffic, seconds, buyers)
         load = Load(found["answered"], found["seconds"], found["refused"], found["broken"], found["p50"], found["p99"])
     if buyers:
         buyers.pass_by(load.answered + traffic.connections)
@@ -112,10 +113,10 @@ def rush(traffic: Traffic, requests: int, buyers: BuyersFile, *, seconds_max: fl
 
     A few more are on their way when the last of them is answered.
     """
-    if not _wrk():
+    if not has_wrk():
         found = asyncio.run(_rush_with_crowd(traffic, requests, buyers, seconds_max))
     else:
-        told = _run_wrk(traffic, seconds_max, buyers, stop_after=requests)
+        told = run_wrk(traffic, seconds_max, buyers, BENCH_STOP_AFTER=str(requests))
         if "began" not in told:
             raise OpsError(f"{requests} requests took over {seconds_max} s")
         found = Rush(told["began"], {int(status): (n, at) for status, (n, at) in told["statuses"].items()})
@@ -123,11 +124,14 @@ def rush(traffic: Traffic, requests: int, buyers: BuyersFile, *, seconds_max: fl
     return found
 
 
-def _wrk() -> str | None:
-    return shutil.which("wrk")
+def has_wrk() -> bool:
+    return shutil.which("wrk") is not None
 
 
-def _run_wrk(traffic: Traffic, seconds: float, buyers: BuyersFile | None, *, stop_after: int) -> dict[str, float]:
+def run_wrk(
+    traffic: Traffic, seconds: float, buyers: BuyersFile | None, *, script: Path = SCRIPT, **more: str
+) -> dict[str, Any]:
+    """What a script of wrk's tells in its last line; `more` is for its environment. Raises OpsError if it fails."""
     environment = os.environ | {
         "BENCH_BUYERS": str(buyers.file) if buyers else "",
         "BENCH_FIRST": str(buyers.first) if buyers else "0",
@@ -135,13 +139,13 @@ def _run_wrk(traffic: Traffic, seconds: float, buyers: BuyersFile | None, *, sto
         "BENCH_PATHS": " ".join(traffic.paths),
         "BENCH_BODY": traffic.body,
         "BENCH_HEADERS": "\n".join(f"{name}: {value}" for name, value in traffic.all_headers().items()),
-        "BENCH_STOP_AFTER": str(stop_after),
+        **more,
     }
     options = ["-t", "1", "-c", str(traffic.connections), "-d", f"{max(1, round(seconds))}s"]
-    options += ["--timeout", f"{ANSWER_SECONDS_MAX}s", "-s", str(SCRIPT)]
+    options += ["--timeout", f"{ANSWER_SECONDS_MAX}s", "-s", str(script)]
     try:
         done = subprocess.run(
-            [_wrk() or "wrk", *options, traffic.url],
+            [shutil.which("wrk") or "wrk", *options, traffic.url],
             check=True,
             capture_output=True,
             text=True,
@@ -153,7 +157,7 @@ def _run_wrk(traffic: Traffic, seconds: float, buyers: BuyersFile | None, *, sto
     told = [line.removeprefix("BENCH ") for line in done.stdout.splitlines() if line.startswith("BENCH ")]
     if not told:
         raise OpsError(f"wrk says {done.stdout[-200:]!r} {done.stderr[-200:]!r}")
-    return orjson.loads(told[0])
+    return orjson.loads(told[0])  # type: ignore[no-any-return]
 
 
 async def _pour_with_crowd(traffic: Traffic, seconds: float, buyers: BuyersFile | None) -> Load:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 CONFIRMED, REJECTED, SOLD_OUT, LINE_FULL, ADMITTED = "confirmed", "rejected", "sold out", "line full", "admitted"
 # From this share of its time on, a part is what holds the others up.
 BUSY = 0.9
+# Nobody waits for it: it has those who listen, and leaves out what would come too late.
+ASIDE = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Outcome:
     @property
     def bottleneck(self) -> str:
         """What held the others up: a station or the cores of a pool; "none" where nothing did."""
-        name = max(self.busy, key=lambda each: self.busy[each])
+        name = max((each for each in self.busy if each != ASIDE), key=lambda each: self.busy[each])
         return name if self.busy[name] >= BUSY else "none"
 
     def wait_ms(self, share: float, *outcomes: str) -> float:

@@ -120,7 +120,8 @@ def _targets(found: dict[str, list[Load]], ages: dict[str, list[float]]) -> list
 
 def _notes(stack: Stack) -> tuple[str, ...]:
     return (
-        f"granian with {stack.settings.web_workers} processes of {stack.settings.web_threads} threads, both",
+        f"ours: web {stack.settings.web_workers} processes of one event loop each, which hands out what it keeps",
+        f"bare Flask: granian with {stack.settings.web_workers} processes of {stack.settings.web_threads} threads",
         f"load: {generator()}, {CONNECTIONS} connections, {SECONDS} s a round; {SALES} sales are live",
         "all limits count every request; they are set high enough for one address to read this fast",
         f"age: {CHANGES} changes of a sale while the crowd reads, at any point of whatever period a copy has",

@@ -25,6 +25,14 @@ local sent, answered, began = 0, 0, nil
 local counts, last_at = {}, {}
 local before_body, after_body
 
+-- For a script that goes on from here (visits.lua).
+bench = {now = now, buyers = buyers}
+
+-- The headers by which a buyer is known.
+function bench.signed(buyer)
+  return 'Authorization: Bearer ' .. buyer[1] .. '\r\nX-Forwarded-For: ' .. buyer[2] .. '\r\n'
+end
+
 local function split_body(body)
   local from, to = string.find(body, '@USER@', 1, true)
   if not from then return body, nil end
@@ -55,7 +63,7 @@ function request()
   sent = sent + 1
   local body = before_body
   if buyer then
-    head = head .. 'Authorization: Bearer ' .. buyer[1] .. '\r\nX-Forwarded-For: ' .. buyer[2] .. '\r\n'
+    head = head .. bench.signed(buyer)
     if after_body then body = before_body .. buyer[3] .. after_body end
   end
   if body == '' then return head .. '\r\n' end

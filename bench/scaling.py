@@ -25,7 +25,7 @@ from bench.findings import (
     Check,
     Findings,
 )
-from bench.shop import BATCHES_PER_TURN, LINE_MAX, LIVE_SHARE, SOCKETS_MAX, WEB_THREADS, Crowd
+from bench.shop import BATCHES_PER_TURN, LINE_MAX, LIVE_SHARE, READ_BYTES, SOCKETS_MAX, TAKEN, Crowd
 from bench.simulation import CROWD, REPEATED_SECONDS, SHARD_SHARE
 from bench.surroundings import ROOT
 from bench.turns import ROUNDS_A_TRIP, TRIPS
@@ -42,7 +42,6 @@ CURES = {
     "there are several sales and no velocity, a shard for each.",
     "web": "web's processes. More machines in front, as many as one likes: they share nothing but the gate.",
     "settling": "the worker that has the sale. Several sales have as many workers; one alone needs a faster core.",
-    "live": "live's processes. More of them, on machines in front.",
 }
 OF_CORES = "all parts share these cores, and want more than there are. More cores, or machines of their own."
 
@@ -100,8 +99,9 @@ def page(findings: Findings) -> str:
         tolerance=f"{TOLERANCE:.0%}",
         missing=_missing(findings.figures),
         shard_share=SHARD_SHARE,
-        live_share=f"{LIVE_SHARE:.0%}",
-        web_threads=WEB_THREADS,
+        live_share=f"{LIVE_SHARE:.1%}",
+        read_kib=READ_BYTES // 1024,
+        taken=TAKEN,
         listening=f"{Crowd(1, 1).listening:.0%}",
     )
 

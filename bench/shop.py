@@ -6,15 +6,18 @@ from math import ceil
 
 from ops.errors import OpsError
 
-# Of the cores in front, one in four is live's.
-LIVE_SHARE = 0.25
+# Of the cores in front, one in eight is live's: it has sockets, and nobody who waits for an outcome.
+LIVE_SHARE = 0.125
 # From this many machines on, Redis and PostgreSQL have one each to themselves.
 APART = 3
 # As the settings have it unless told otherwise.
-WEB_THREADS = 16
 LINE_MAX = 200_000
 BATCH_MAX = 1_000
 BATCHES_PER_TURN = 8
+# What Redis reads of a connection in one go, at least; each of web's processes has one, with all who ask there. And how
+# much of it a request for units is: the script's name, its keys and what it has to know.
+READ_BYTES, REQUEST_BYTES = 16_384, 900
+TAKEN = READ_BYTES // REQUEST_BYTES
 # Of one live process.
 SOCKETS_MAX = 6_000
 
@@ -41,9 +44,9 @@ class Shop:
     repeats: bool = True
 
     @property
-    def threads(self) -> int:
-        """As many requests as can be at the gate at once."""
-        return self.web_processes * WEB_THREADS
+    def at_once(self) -> int:
+        """As many requests as Redis takes in one go, and then asks its disk once for all of them."""
+        return self.web_processes * TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Crowd:
     sales: int = 1
     connections: int = 0
     send_seconds: float = float("inf")
+    waits: bool = False  # whether the next one over a connection comes when the one before knows, or has a ticket
     # Of the buyers, how many have a socket open and hear every change of the stock.
     listening: float = 0.1
     # Who is told that the line is full comes again after one to two seconds, so often.

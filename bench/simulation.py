@@ -1,18 +1,21 @@
 """A rush, simulated in ticks: web, gate, line, worker and live, each with what a request costs it.
 
+Whoever is in line waits for the outcome on web, where a wait holds no thread; live has the sockets.
+
 In ticks of some milliseconds and not request by request: what waits is counted in cohorts, so a million buyers take
 seconds and not minutes, and a tick is far below every wait that is of interest. Counts stay whole numbers, and every
 cohort knows when it came: nobody is lost in rounding. Sales of one crowd are alike, and so are machines of a kind.
 """
 
 from collections import defaultdict
+from math import ceil
 
 import numpy as np
 
 from bench.calibration import Costs
-from bench.outcome import ADMITTED, CONFIRMED, LINE_FULL, REJECTED, SOLD_OUT, Outcome, Sample
+from bench.outcome import ADMITTED, ASIDE, CONFIRMED, LINE_FULL, REJECTED, SOLD_OUT, Outcome, Sample
 from bench.shop import Crowd, Shop
-from bench.stations import Fifo, Station, share_out
+from bench.stations import EPSILON, Fifo, Station, share_out
 from bench.turns import Turns
 from ops.errors import OpsError
 
@@ -40,8 +43,7 @@ class Simulation:
         self.generator = Station("generator", 1, {shop.web: 1.0})
         self.web = Station("web", shop.web_processes, {shop.web: 1.0})
         self.gate = Station("Redis", 1, {shop.redis: 1.0})
-        self.live = Station("live", shop.live_processes, {shop.web: 1.0})
-        self.live.cost_ms = costs.frame_ms
+        self.live = Station(ASIDE, shop.live_processes, {shop.web: 1.0})
         self.turns = Turns(shop, costs, crowd.sales)
         self.settling = self.turns.station
         self.stations = [self.generator, self.web, self.gate, self.live, self.settling]
@@ -51,6 +53,8 @@ class Simulation:
         self._line, self._turns_ms = Fifo(), 0.0
         self._units = crowd.units * crowd.sales
         self._sold_untold = 0
+        # Who knows as soon as web has said so; marked is who has a unit.
+        self._unanswered = Fifo()
         self._is_sold_out = not self._units
         self._repeated_until, self._window_at, self._refused = 0.0, 0.0, 0
         self._is_crowd = False
@@ -63,7 +67,7 @@ class Simulation:
     def run(self) -> Outcome:
         """Raises OpsError where it would not end within hours."""
         arrivals = self._arrivals()
-        while self.tick < len(arrivals) or self._in_system or self.generator.line.total or not self.live.is_idle:
+        while self.tick < len(arrivals) or self._in_system or self.generator.line.total or not self.live.is_paid_up:
             if self.now > SIMULATED_SECONDS_MAX:
                 raise OpsError(f"{self.shop.name}: {self.crowd.buyers:,} take over {SIMULATED_SECONDS_MAX:,} s")
             if self.tick < len(arrivals):
@@ -84,7 +88,7 @@ class Simulation:
     @property
     def _in_system(self) -> int:
         """All who came and do not know their outcome."""
-        return self._door + self._to_retry + self._waiting + self.live.line.total
+        return self._door + self._to_retry + self._waiting + self._unanswered.total
 
     @property
     def _waiting(self) -> int:
@@ -115,7 +119,7 @@ class Simulation:
         self.web.cost_ms = costs.web_refuse_ms if repeats else costs.web_accept_ms
         self.generator.cost_ms = costs.rest_refuse_ms if repeats else costs.rest_ms
         self.gate.cost_ms = self._gate_ms()
-        there = min(self.gate.line.total, self.shop.threads)
+        there = min(self.gate.line.total, self.shop.at_once)
         round_ms = self.gate.cost_ms * there + self.costs.fsync_ms if there else 0.0
         self._begin_turns(round_ms)
         wants = {station: station.wants(self.tick_ms) for station in self.stations}
@@ -126,10 +130,12 @@ class Simulation:
             for pool, share in station.pools.items():
                 self._pool_used[pool] += granted * share
         self._pass_web(self.web.serve(got[self.web]))
-        # What keeps it from more is its disk at its best: the fewer wait, the more often it is asked.
-        self._pass_gate(self.gate.serve(got[self.gate], self._gate_speed(self.shop.threads)))
+        # What keeps it from more is its disk at its best: the fewer there are, the more often it is asked.
+        self._pass_gate(self.gate.serve(got[self.gate], self._gate_speed(self.shop.at_once)))
         self._pass_settling(self.settling.serve(got[self.settling]), got[self.settling], round_ms)
-        self._pass_live(self.live.serve(got[self.live]))
+        self._tell_outcomes()
+        self.live.serve(got[self.live])
+        self._tell_listeners()
         self._send(self.generator.serve(got[self.generator]))
         if self.tick % max(1, round(SAMPLE_SECONDS * 1000 / self.tick_ms)) == 0:
             told.samples.append(Sample(self.now, self._door, self._waiting, told.told))
@@ -187,14 +193,16 @@ class Simulation:
             self.generator.line.put(self.tick, count)
 
     def _pass_gate(self, count: int) -> None:
-        self._answer(count)
         for came, part, tries in self.gate.line.take(count):
             if self._is_sold_out:
+                self._answer(part)
                 self._refuse(came, part)
                 continue
             room = max(0, self.shop.line_max * self.crowd.sales - self._waiting)
             admitted = min(part, room)
             self._admit(came, admitted)
+            if not self.crowd.waits:
+                self._answer(admitted)
             if part > admitted:
                 self._turn_away(came, part - admitted, tries)
 
@@ -211,6 +219,7 @@ class Simulation:
             self._tell(ADMITTED, came, count)
 
     def _turn_away(self, came: int, count: int, tries: int) -> None:
+        self._answer(count)
         if tries + 1 >= self.crowd.tries_max:
             self._tell(LINE_FULL, came, count)
             return
@@ -232,8 +241,9 @@ class Simulation:
         for came, part, _ in told.take(told.total):
             sold = min(part, self._sold_untold)
             self._sold_untold -= sold
-            self.live.line.put(came, sold, 1)
-            self.live.line.put(came, part - sold)
+            self._unanswered.put(came, sold, 1)
+            self._unanswered.put(came, part - sold)
+            self.web.owe(part * self.costs.tell_ms)
             self._stock_moved |= sold > 0
         if not self._units and not self.turns.committed.total:
             self._is_sold_out = True
@@ -247,11 +257,17 @@ class Simulation:
         if self._sold_untold:
             self.outcome.last_sold = self.now
 
-    def _pass_live(self, count: int) -> None:
-        """Who waits for an outcome hears it; who listens hears the stock, and an update that is late is left out."""
-        for came, part, is_sold in self.live.line.take(count):
+    def _tell_outcomes(self) -> None:
+        """Whom web has told, they know: of what it owes, the last part is for those who wait."""
+        untold = ceil(self.web.owed_ms / self.costs.tell_ms - EPSILON) if self.costs.tell_ms else 0
+        for came, part, is_sold in self._unanswered.take(max(0, self._unanswered.total - untold)):
+            if self.crowd.waits:
+                self._answer(part)
             self._tell(CONFIRMED if is_sold else REJECTED, came, part)
-        if self._stock_moved and self.live.is_idle and self.now >= self._update_due:
+
+    def _tell_listeners(self) -> None:
+        """Who listens hears the stock, and an update that is late is left out."""
+        if self._stock_moved and self.live.is_paid_up and self.now >= self._update_due:
             self.live.owe(self.crowd.listening * self.crowd.buyers * self.costs.frame_ms)
             self._stock_moved, self._update_due = False, self.now + UPDATE_SECONDS
         elif not self.live.is_paid_up:

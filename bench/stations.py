@@ -50,13 +50,14 @@ class Station:
         return min(self.line.total * self.cost_ms - self._credit_ms, self.servers * tick_ms * speed)
 
     @property
+    def owed_ms(self) -> float:
+        """Work that is to be done beside the line, and before it."""
+        return max(0.0, -self._credit_ms)
+
+    @property
     def is_paid_up(self) -> bool:
         """Whether no work is owed beside the line."""
         return self._credit_ms >= -EPSILON
-
-    @property
-    def is_idle(self) -> bool:
-        return self.is_paid_up and not self.line.total
 
     def owe(self, work_ms: float) -> None:
         """Work beside the line, to be done before what waits in it."""

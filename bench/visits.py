@@ -21,6 +21,8 @@ ANSWER_SECONDS_MAX = 20
 POLL_SECONDS = 0.05
 WAIT_SECONDS = 10
 VISITS_AT_ONCE_MAX = 1_000
+# A process of live begins to read the news with its first socket; who is told meanwhile, is not told there.
+NEWS_SECONDS = 0.5
 JSON = {"Content-Type": "application/json"}
 
 # Buys once, and returns when the outcome is known; raises OpsError where it is not the one that was meant.
@@ -144,7 +146,8 @@ class Crowd:
         @asynccontextmanager
         async def place(session: aiohttp.ClientSession) -> AsyncIterator[Visit]:
             buyer = self._next()
-            async with session.ws_connect(socket, headers=buyer.headers) as connection:
+            async with session.ws_connect(socket, headers={"X-Forwarded-For": buyer.address}) as connection:
+                await _introduce(connection, buyer)
 
                 async def visit() -> None:
                     purchase = (await self._send(session, url, buyer, 202))["data"]["purchaseId"]
@@ -184,6 +187,15 @@ def _without_a_place(visit: Callable[[aiohttp.ClientSession], Awaitable[None]]) 
         yield lambda: visit(session)
 
     return place
+
+
+async def _introduce(connection: aiohttp.ClientWebSocketResponse, buyer: BenchBuyer) -> None:
+    """Return when the socket is known as this buyer's, which it is not yet when it is open."""
+    await connection.send_str(orjson.dumps({"event": "authenticate", "data": {"token": buyer.token}}).decode())
+    frame = orjson.loads(await connection.receive_str(timeout=ANSWER_SECONDS_MAX))
+    if frame["event"] != "authenticated":
+        raise OpsError(f"a socket answered {frame} to its buyer's token")
+    await asyncio.sleep(NEWS_SECONDS)
 
 
 async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None) -> Any:

@@ -227,7 +227,7 @@ def _targets(rates: dict[str, list[float]], sustained: list[float]) -> list[Targ
 def _notes(stack: Stack, threads: int) -> tuple[str, ...]:
     return (
         f"load: {generator()}, {CONNECTIONS} connections, {SECONDS} s a round; one sale with units for everybody",
-        f"ours: web {stack.settings.web_workers} processes of {stack.settings.web_threads} threads, one worker",
+        f"ours: web {stack.settings.web_workers} processes of one event loop each, one worker",
         "the clock stops when the last request that was accepted is settled",
         f"the others: granian with 2 processes of {threads} threads (one statement's best), psycopg's pool, one sale",
         "ours verifies tokens, counts limits and keeps each request on the disk; the others ask nobody who they are",

@@ -39,7 +39,7 @@ def outcome(number: str) -> Response:
     with pool().connection() as database:
         row = database.execute(OUTCOME, (number,)).fetchone()
     status = "queued" if row is None else "confirmed" if row[0] else "rejected"
-    return jsonify(success=True, data={"status": status})
+    return jsonify(success=True, data={"request": number, "status": status})
 
 
 @app.get("/healthz")

@@ -15,6 +15,7 @@ from bench.baselines import ways
 from bench.baselines.shop import DATABASE, POOL_MARK, REDIS_MARK, URL_MARK, BaselineShop, baseline_shop
 from bench.line import Line
 from bench.sale import exactness, line_length, new_sale, settle_all
+from bench.tills import Tills
 from models import mailbox
 from models.once import once
 from models.settings import settings
@@ -106,3 +107,15 @@ def test_the_control_without_a_guard_sells_more_than_it_counts(shop: BaselineSho
             assert count.sold > count.counted
             return
     pytest.fail("twenty unguarded rushes were exact: the others' exactness shows nothing")
+
+
+@pytest.mark.parametrize(("name", "which"), [("one", "one statement"), ("naive", "naive Celery"), ("ours", "sale ")])
+def test_a_sale_that_sold_less_than_its_buyers_say_is_no_measure(name: str, which: str, shop: BaselineShop) -> None:
+    tills = Tills(shop)
+    before = tills.counted()
+
+    getattr(tills, name).note(1)
+
+    assert len(before) == 3
+    with pytest.raises(OpsError, match=f"^{which}.* is not right"):
+        tills.counted()

@@ -14,7 +14,7 @@ from bench.turns import Turns
 from ops.errors import OpsError
 
 TICK_MS = 10.0
-NOTHING = Costs(*([0.0] * 17))
+NOTHING = Costs(*([0.0] * 18))
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,19 @@ class TestEverybodyIsToldOnce:
             (one_machine(4, line_max=20, web_processes=3), Crowd(5_000, 5_000, window_seconds=1)),
             (one_machine(4, line_max=20, web_processes=3), Crowd(5_000, 5_000, window_seconds=1, tries_max=1)),
             (one_machine(), Crowd(3_000, 500, connections=CONNECTIONS)),
+            (one_machine(), Crowd(3_000, 500, connections=CONNECTIONS, waits=True)),
         ],
-        ids=["sold out", "enough", "cluster", "web repeats", "gate refuses", "line full", "given up", "closed loop"],
+        ids=[
+            "sold out",
+            "enough",
+            "cluster",
+            "web repeats",
+            "gate refuses",
+            "line full",
+            "given up",
+            "closed loop",
+            "closed loop of waits",
+        ],
     )
     def test_every_request_has_one_outcome_and_what_waits_is_what_little_says(
         self, costs: Costs, shop: Shop, crowd: Crowd
@@ -186,6 +197,51 @@ class TestTurns:
         assert turns.end(600, TICK_MS, 0.0)
         turns.begin(line, 0.0, TICK_MS)
         assert (turns.told.total, turns.waiting) == (1_000, 0)
+
+
+class TestWhoeverWaits:
+    def test_web_tells_them_and_lets_in_as_many_fewer(self) -> None:
+        """Two processes, half a millisecond to let somebody in and one to tell them."""
+        costs = replace(NOTHING, web_accept_ms=0.5, tell_ms=1.0)
+
+        outcome = simulated(one_machine(8, web_processes=2), costs, Crowd(4_000, 4_000, window_seconds=1, listening=0))
+
+        assert outcome.last_told == pytest.approx(4_000 * 1.5 / 2 / 1000, rel=0.02)
+        assert outcome.bottleneck == "web"
+
+    def test_they_know_one_after_the_other_and_not_all_when_the_last_one_is_told(self) -> None:
+        costs = replace(NOTHING, tell_ms=10.0)
+
+        outcome = simulated(
+            one_machine(8, web_processes=1), costs, Crowd(100, 100, window_seconds=TICK_MS / 1000, listening=0)
+        )
+
+        assert outcome.wait_ms(0.5) == pytest.approx(500, abs=5 * TICK_MS)
+        assert outcome.wait_ms(1.0) == pytest.approx(1_000, abs=5 * TICK_MS)
+
+    def test_the_next_one_over_their_connection_comes_when_they_know(self, costs: Costs) -> None:
+        crowd = Crowd(2_000, 2_000, connections=CONNECTIONS, listening=0)
+
+        leaves, waits = (simulated(one_machine(), costs, replace(crowd, waits=waits)) for waits in (False, True))
+
+        assert waits.line_max <= CONNECTIONS < leaves.line_max
+        assert waits.last_told > leaves.last_told
+
+    def test_live_is_busy_with_those_who_listen_alone(self, costs: Costs) -> None:
+        crowd = Crowd(2_000, 2_000, window_seconds=1, listening=0)
+
+        alone, listened_to = (simulated(one_machine(4), costs, replace(crowd, listening=each)) for each in (0, 0.5))
+
+        assert alone.busy["live"] == 0
+        assert listened_to.busy["live"] > 0
+
+    def test_live_holds_nobody_up_however_busy_it_is(self) -> None:
+        costs = replace(NOTHING, web_accept_ms=0.1, frame_ms=1.0)
+
+        outcome = simulated(machines(2, 4), costs, Crowd(2_000, 2_000, window_seconds=2, listening=1))
+
+        assert outcome.busy["live"] > 0.9
+        assert outcome.bottleneck == "none"
 
 
 class TestACrowdBeforeASoldOutSale:
