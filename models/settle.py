@@ -61,8 +61,9 @@ def settle_turn(
     """Settle up to so many batches of up to so many requests each, by default as many as the settings say.
 
     `more` says whether the line has more. About an empty line PostgreSQL is not asked. Where another worker has the
-    sale, it looks into the line once more instead. Whoever `stays` behind it needs no wake-up meanwhile. Raises what PostgreSQL or Redis raise when they are away: the batch
-    in hand is then rolled back whole, or committed and told later.
+    sale, it looks into the line once more instead. Whoever `stays` behind it needs no wake-up meanwhile. Raises what
+    PostgreSQL or Redis raise when they are away: the batch in hand is then rolled back whole, or committed and told
+    later.
     """
     known = settings()
     started = time.monotonic()
