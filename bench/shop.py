@@ -13,7 +13,7 @@ APART = 3
 # As the settings have it unless told otherwise.
 LINE_MAX = 200_000
 BATCH_MAX = 1_000
-BATCHES_PER_TURN = 8
+BATCHES_PER_TURN = 16
 # What Redis reads of a connection in one go, at least; each of web's processes has one, with all who ask there. And how
 # much of it a request for units is: the script's name, its keys and what it has to know.
 READ_BYTES, REQUEST_BYTES = 16_384, 900

@@ -15,7 +15,7 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any, Self
 
-from models.clock import to_ms
+from models.clock import from_ms, to_ms
 from models.columns import Column, keys, numbers, rows_of, texts
 from models.decide import Decision, Holding, Outcome, Request, SaleTerms, decide
 from models.messages import Statement
@@ -28,18 +28,23 @@ from models.totals import sums_of
 TIME = """(timestamp 'epoch' + {ms} / 86400000 * interval '1 day'
                              + {ms} %% 86400000 * interval '1 millisecond') AT TIME ZONE 'UTC'"""
 
+# The same for many times that lie less than this apart, from the first of them on: with a third of the steps a row.
+SINCE = "%(since)s::timestamptz + admitted_ms * interval '1 millisecond'"
+# PostgreSQL counts the microseconds in between as a double, which has so many whole numbers.
+APART_MS_MAX = 2**53 // 1000
+
 # A member's text, without the call that `value` is.
 VALUE = attrgetter("_value_")
 
 # Behind it stand the rows (models/columns.py). A duplicate leaves its key with the first, so that the key stays unique.
-INSERT = f"""
+INSERT = """
     INSERT INTO purchases (sale_id, ticket, user_id, kind, quantity, status, reason, unit_price, total_amount, currency,
                            nonce, idempotency_key, duplicate_of, original_ticket, admitted_at, settled_at, expires_at,
                            revision)
     SELECT %(sale_id)s, ticket, user_id, kind, quantity, status, reason, %(unit_price)s, %(unit_price)s * quantity,
            %(currency)s, nonce, CASE WHEN duplicate_of IS NULL THEN key END, duplicate_of, original_ticket,
-           {TIME.format(ms="admitted_ms")}, %(settled_at)s, {TIME.format(ms="expires_ms")}, %(revision)s
-    FROM """  # noqa: S608 # nosec B608 # all of it is written here
+           {admitted_at}, %(settled_at)s, {expires_at}, %(revision)s
+    FROM """
 
 
 class Waiting:
@@ -92,7 +97,7 @@ class Waiting:
     @cached_property
     def columns(self) -> dict[str, Column]:
         """The columns by the names that INSERT has for them: made ahead, or when they are needed."""
-        of = self.fields
+        of, since_ms = self.fields, self.since_ms
         return {
             "ticket": keys(of["ticket"]),
             "user_id": numbers(of["user_id"]),
@@ -101,8 +106,16 @@ class Waiting:
             "nonce": texts(of["nonce"]),
             "key": texts(of["idempotency_key"]),
             "original_ticket": numbers(of["original_ticket"]),
-            "admitted_ms": numbers(of["admitted_ms"]),
+            "admitted_ms": numbers([each - since_ms for each in of["admitted_ms"]]),
         }
+
+    @cached_property
+    def since_ms(self) -> int:
+        """From when on `admitted_ms` counts in `columns`: the first admission, or 0, the epoch, where another lies too
+        far behind it to be counted exactly."""
+        times = self.fields["admitted_ms"]
+        first = min(times)
+        return first if max(times) - first < APART_MS_MAX else 0
 
     @cached_property
     def bought(self) -> dict[str, Column]:
@@ -199,12 +212,19 @@ class Settlement:
 
 def purchases_of(settlement: Settlement) -> Statement:
     """What inserts a batch's purchases."""
-    values = {
+    values: dict[str, Any] = {
         "sale_id": settlement.sale_id,
         "unit_price": settlement.unit_price,
         "currency": settlement.currency,
         "settled_at": settlement.settled_at,
         "revision": settlement.revision,
     }
-    rows, named = rows_of(settlement.fresh.columns | settlement.decided.columns)
-    return INSERT + rows, values | named
+    fresh = settlement.fresh
+    rows, named = rows_of(fresh.columns | settlement.decided.columns)
+    if fresh.since_ms:
+        values["since"] = from_ms(fresh.since_ms)
+    insert = INSERT.format(
+        admitted_at=SINCE if fresh.since_ms else TIME.format(ms="admitted_ms"),
+        expires_at=TIME.format(ms="expires_ms"),
+    )
+    return insert + rows, values | named

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     line_max: int = Field(default=200_000, ge=1, description="requests that may wait in one sale's line")
     settle_batch_max: int = Field(default=1_000, ge=1, le=10_000, description="requests settled in one transaction")
     settle_stall_ms: int = Field(default=3_000, ge=100, description="how long a worker may stall with a sale in hand")
-    settle_batches_per_turn: int = Field(default=8, ge=1, description="transactions before a hot sale queues up again")
+    settle_batches_per_turn: int = Field(default=16, ge=1, description="transactions before a hot sale queues up again")
     sale_stock_default: int = Field(default=200, ge=1)
     hold_seconds_default: int = Field(default=600, ge=1, le=86_400)
     idempotency_hours: int = Field(default=24, ge=1, le=168)

@@ -4,10 +4,15 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.clock import from_ms
 from models.columns import keys, numbers, rows_of, texts
-from models.purchase import Status
+from models.decide import Request, decide
+from models.gate import LAST_MS
+from models.outcomes import Decided, Settlement, Waiting, purchases_of
+from models.purchase import Kind, Status
 from models.totals import sums_of
 from tests.models.test_arrays import TEXTS
+from tests.models.test_decide import SALE
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERS = st.none() | st.integers(-(2**63), 2**63 - 1)
@@ -66,3 +71,27 @@ def test_a_buyer_who_comes_twice_in_a_batch_is_one_row_from_the_first_ticket_on(
     assert summed["user_id"] == keys(buyers)
     assert summed["ticket"] == numbers([10 + users.index(user) for user in buyers])
     assert summed["units"] == numbers([sum(n for who, n in bought if who == user) for user in buyers])
+
+
+# Of one rush, or from all over the calendar, as only somebody with a hand in Redis could write them.
+TIMES = st.one_of(
+    st.lists(st.integers(1_800_000_000_000, 1_800_000_600_000), min_size=1, max_size=20),
+    st.lists(st.integers(0, LAST_MS), min_size=1, max_size=20),
+    st.lists(st.sampled_from([0, 1, 2**53 // 1000 - 1, 2**53 // 1000, 2**53 // 1000 + 1, LAST_MS]), min_size=1),
+)
+
+
+@QUICK
+@given(TIMES, st.sampled_from(["UTC", "America/New_York"]))
+def test_when_a_request_was_admitted_comes_back_to_the_millisecond(servers, times, zone):
+    requests = [Request(n, 1, Kind.PURCHASE, 1, "nonce", ms) for n, ms in enumerate(times, 1)]
+    settlement = Settlement(1, None, "EUR", 1, from_ms(0), Waiting(requests), Decided(decide(SALE, {}, requests, 0)))
+
+    insert, values = purchases_of(settlement)
+    with psycopg.connect(servers.postgres.url, options=f"-c timezone={zone}") as connection:
+        connection.execute("CREATE TEMPORARY TABLE purchases (LIKE purchases INCLUDING DEFAULTS)")
+        with psycopg.ClientCursor(connection) as cursor:
+            cursor.execute(insert, values)
+            cursor.execute("SELECT admitted_at FROM purchases ORDER BY ticket")
+            assert [at for (at,) in cursor] == [from_ms(ms) for ms in times]
+        connection.rollback()
