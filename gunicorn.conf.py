@@ -14,6 +14,8 @@ def post_worker_init(worker: Any) -> None:
     import gevent  # noqa: PLC0415
 
     from web.door import let_nobody_new_in  # noqa: PLC0415
+    from web.hub import hub  # noqa: PLC0415
+    from web.readiness import get_ready  # noqa: PLC0415
     from web.stopping import begin_to_stop, is_stopping  # noqa: PLC0415
 
     def leave(number: int, frame: Any) -> None:
@@ -23,6 +25,9 @@ def post_worker_init(worker: Any) -> None:
 
     worker.cfg.set("pre_request", partial(_end_with_it, is_stopping))
     signal.signal(signal.SIGTERM, leave)
+    # Or the first outcome of a first socket would be in the news before anybody here reads them.
+    hub()
+    gevent.spawn(get_ready)
 
 
 def _end_with_it(is_stopping: Callable[[], bool], _: Any, request: Any) -> None:

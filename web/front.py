@@ -21,9 +21,7 @@ from web.deadlines import Deadlines
 from web.doorstep import DOORSTEP, Answer, answer_at_doorstep, headers_of
 from web.environ import BODY_SECONDS_MAX, NeverCame, Receive, Scope, Send, environ_of, read_body
 from web.forwarded import believe_proxy
-from web.standing import standing_copy
-from web.waiting import waiters
-from web.wake import waker
+from web.readiness import get_ready
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -75,7 +73,7 @@ class Front:
         self._trips = LoopTrips(self._threads)
         self._behind = Behind(self._flask, self._threads)
         self._deadlines = Deadlines(BODY_SECONDS_MAX)
-        await self._trips.aside(_get_ready)
+        await self._trips.aside(get_ready)
         with suppress(RedisError):
             await self._trips.call(("PING",), key="")
         await send({"type": "lifespan.startup.complete"})
@@ -83,10 +81,3 @@ class Front:
         self._trips.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _get_ready() -> None:
-    """What the first request of a rush would otherwise wait for: the rules, the news, and a way to wake a worker."""
-    standing_copy().current()
-    waiters()
-    waker()

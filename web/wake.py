@@ -44,6 +44,7 @@ class Waker:
             log.warning("wake.dropped", sale=sale_id)
 
     def _publish_for_ever(self) -> None:
+        self._connect()
         while True:
             sale_id, dedicated = self._waiting.get()
             try:
@@ -61,6 +62,14 @@ class Waker:
             except Exception:
                 # Without this thread nobody would be woken but by the sweeper, for as long as the process lives.
                 log.exception("wake.failed", sale=sale_id)
+
+    def _connect(self) -> None:
+        """Beforehand: to load and connect all of this took the first wake-up of a process half a second in a rush."""
+        try:
+            with self._celery.producer_or_acquire() as producer:
+                log.debug("wake.connected", channel=str(producer.channel))
+        except (OperationalError, OSError, RedisError, AMQPError) as error:
+            log.warning("wake.unconnected", error=type(error).__name__)
 
     @staticmethod
     def _let_the_next_request_try(sale_id: int) -> None:
