@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from models import mailbox
@@ -87,17 +87,15 @@ class SettledBatch:
         return {status: decided.count(status) for status in DECIDED}
 
 
-def commit_batch(
-    at: Connection, sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Meanwhile
-) -> SettledBatch:
-    """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction on a connection that has none.
+def commit_batch(sale_id: int, batch_max: int, read_before: Waiting | None, meanwhile: Meanwhile) -> SettledBatch:
+    """Settle the oldest `batch_max` entries of a sale's mailbox in one transaction.
 
     `read_before` are those entries, where they were read already. `meanwhile` is called at most once, when all is
     decided and PostgreSQL is about to write: whatever it starts must not touch this sale's rows. Raises BusyError,
     and what PostgreSQL and Redis raise where they are away.
     """
     started = time.monotonic()
-    with transaction(at) as session:
+    with transaction() as session:
         sale, now = take_over(session, sale_id)
         waiting = read_before or Waiting(mailbox.read(sale_id, batch_max))
         fresh = waiting.behind(sale.settled_through)

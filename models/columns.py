@@ -47,7 +47,8 @@ def rows_of(columns: Mapping[str, Column]) -> tuple[str, dict[str, Any]]:
     arrays = ", ".join([f"%({name})s::{type_}[]" for name, type_ in varied])
     rows = f"unnest({arrays}) AS varied ({', '.join([name for name, _ in varied])})"
     if same:
-        rows += f", (SELECT {', '.join([f'%({name})s::{type_} AS {name}' for name, type_ in same])}) AS same"
+        # With CAST: `::` binds more tightly than the sign of the smallest number.
+        rows += f", (SELECT {', '.join([f'CAST(%({name})s AS {type_}) AS {name}' for name, type_ in same])}) AS same"
     return rows, {name: column.value for name, column in columns.items()}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
-from sqlalchemy import BigInteger, Connection, Engine, Identity, MetaData, Numeric, Text, func, select
+from sqlalchemy import BigInteger, Engine, Identity, MetaData, Numeric, Text, func, select
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
@@ -61,9 +61,8 @@ def engine() -> Engine:
 
 
 @contextmanager
-def transaction(at: Engine | Connection | None = None) -> Iterator[Session]:
-    """One transaction: committed when the block ends, rolled back when it raises. `at` is the primary unless given; one
-    connection serves one transaction after the other."""
+def transaction(at: Engine | None = None) -> Iterator[Session]:
+    """One transaction: committed when the block ends, rolled back when it raises. `at` is the primary unless given."""
     with Session(at or engine(), expire_on_commit=False) as session, session.begin():
         yield session
 

@@ -12,12 +12,9 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection
-
 from models import mailbox, metrics
 from models.announce import announce
 from models.batch import SettledBatch, commit_batch
-from models.database import engine
 from models.decide import SaleTerms
 from models.first_page import refresh_first_page
 from models.once import once
@@ -90,40 +87,38 @@ def settle_turn(
 
 def _batches(sale_id: int, size: int, first: Waiting, count: int) -> Iterator[SettledBatch]:
     """Up to so many batches, each as soon as it is committed: the last is told before it comes, any other beside the
-    next. None where another worker has the sale, or from where on it has."""
+    next. There are no more from where on another worker has the sale."""
     untold: SettledBatch | None = None
     ahead: Waiting | None = first
-    # One connection for all: to take it out of the pool anew is another trip, since it is asked whether it still lives.
-    with engine().connect() as connection:
-        for left in reversed(range(count)):
-            beside = _Beside(sale_id, untold, reads_on=size if left else 0)
-            try:
-                batch = _commit(connection, sale_id, size, ahead, beside)
-            except BusyError:
+    for left in reversed(range(count)):
+        beside = _Beside(sale_id, untold, reads_on=size if left else 0)
+        try:
+            batch = _commit(sale_id, size, ahead, beside)
+        except BusyError:
+            beside.finish()
+            return
+        except BaseException:
+            with suppress(Exception):
                 beside.finish()
-                return
-            except BaseException:
-                with suppress(Exception):
-                    beside.finish()
-                raise
-            ahead = beside.finish()
-            # Whoever reads from the front of the line must find it trimmed: told first, unless more was read behind.
-            untold = batch if ahead else None
-            if untold is None:
-                _tell(batch)
-            yield batch
-            if not batch.more:
-                return
+            raise
+        ahead = beside.finish()
+        # Whoever reads from the front of the line must find it trimmed: it is told first, unless more was read behind.
+        untold = batch if ahead else None
+        if untold is None:
+            _tell(batch)
+        yield batch
+        if not batch.more:
+            return
 
 
-def _commit(connection: Connection, sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -> SettledBatch:
+def _commit(sale_id: int, size: int, ahead: Waiting | None, beside: "_Beside") -> SettledBatch:
     """One batch, committed. Raises BusyError where another worker has the sale, and will look once more."""
     try:
-        return commit_batch(connection, sale_id, size, ahead, beside.start)
+        return commit_batch(sale_id, size, ahead, beside.start)
     except BusyError:
         # Who has it finds this behind its commit; where that was a moment ago, the sale is free now.
         mailbox.ask_for_another_turn(sale_id)
-        return commit_batch(connection, sale_id, size, ahead, beside.start)
+        return commit_batch(sale_id, size, ahead, beside.start)
 
 
 class _Beside:

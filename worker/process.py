@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import metrics
 from models.batch import commit_batch
-from models.database import engine
 from models.logs import configure_logging, name_lines
 from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
@@ -50,8 +49,8 @@ def _tell_metrics(**_: Any) -> None:
 def _warm_up(**_: Any) -> None:
     """Connect and compile before the first buyer comes, not while they wait."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY), engine().connect() as connection:
-        commit_batch(connection, NO_SALE, 1, None, lambda *_: None)
+    with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY):
+        commit_batch(NO_SALE, 1, None, lambda *_: None)
     # What is loaded stays: a batch makes thousands of objects, and each search for garbage went through all the rest.
     gc.collect()
     gc.freeze()

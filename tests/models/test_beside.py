@@ -91,7 +91,7 @@ def test_each_batch_is_told_once_in_order_and_never_before_it_is_committed(line,
 def test_what_is_read_ahead_is_the_next_batch(line, monkeypatch):
     sale_id = line(2 * SIZE + 1)
     seen = []
-    before_batch(monkeypatch, 2, lambda args: seen.append([request.ticket for request in args[3].requests]))
+    before_batch(monkeypatch, 2, lambda args: seen.append([request.ticket for request in args[2].requests]))
 
     settle_turn(sale_id, batch_max=SIZE)
 

@@ -119,7 +119,7 @@ def test_whoever_stalls_between_two_outcomes_is_put_out_and_the_next_one_settles
         admit(sale.id, buyer, Kind.PURCHASE, 1, idempotency_key=f"a key of buyer {buyer}")
 
     def settle_asleep(session: Session) -> None:
-        monkeypatch.setattr(batch, "transaction", lambda _: nullcontext(session))
+        monkeypatch.setattr(batch, "transaction", lambda: nullcontext(session))
         settle_turn(sale.id, batches=1, batch_max=BATCH)
 
     with asleep(servers, settle_asleep, b"purchases (sale_id", more):
