@@ -146,20 +146,20 @@ class TestTurns:
 
         rates = [predict_settling(costs, 80_000) for costs in (self.SETTLING, one_after_the_other)]
 
-        assert rates == pytest.approx([8_000 / (8 * 0.054 + 0.016), 8_000 / (8 * 0.07)], rel=0.01)
+        assert rates == pytest.approx([16_000 / (16 * 0.054 + 0.016), 16_000 / (16 * 0.07)], rel=0.01)
 
     def test_what_takes_longer_beside_postgresql_is_waited_for(self) -> None:
         slow = replace(self.SETTLING, settle_worker_ms=0.064, settle_beside_ms=0.04)
 
         # The first batch reads, and the last one tells, for half of the forty.
         assert predict_settling(slow, 80_000) == pytest.approx(
-            8_000 / (8 * 0.024 + 6 * 0.04 + 2 * 0.03 + 0.04), rel=0.01
+            16_000 / (16 * 0.024 + 14 * 0.04 + 2 * 0.03 + 0.04), rel=0.01
         )
 
     def test_a_worker_that_has_more_before_it_wakes_itself(self) -> None:
         costs = replace(self.SETTLING, turn_worker_ms=20.0, turn_postgres_ms=12.0, wake_ms=16.0)
 
-        assert predict_settling(costs, 80_000) == pytest.approx(8_000 / (8 * 0.054 + 0.016 + 0.048), rel=0.01)
+        assert predict_settling(costs, 80_000) == pytest.approx(16_000 / (16 * 0.054 + 0.016 + 0.048), rel=0.01)
 
     @pytest.mark.parametrize(("round_ms", "waits_ms"), [(0.0, 20.0), (20.0, 60.0)])
     def test_a_turn_asks_redis_several_things_and_in_a_rush_waits_for_a_round_and_a_half_each_time(
