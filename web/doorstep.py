@@ -267,4 +267,4 @@ def headers_of(environ: "WSGIEnvironment", answer: Answer) -> list[tuple[str, st
         always["Connection"] = "close"
     if settings().cors_origins:
         always |= {"Vary": "Origin"} | grant(environ.get("HTTP_ORIGIN"))
-    return [*always.items(), *answer.headers.items(), *POLICIES.items()]
+    return [*(always | answer.headers).items(), *POLICIES.items()]

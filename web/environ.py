@@ -72,7 +72,7 @@ def environ_of(scope: Scope) -> "WSGIEnvironment":
 
 
 async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int, deadlines: Deadlines) -> bool:
-    """Put the whole body into the environment; False if the client has left meanwhile.
+    """Put the whole body into the environment; False if the client left meanwhile, or sent what is none.
 
     While it comes, nobody is held up. What is longer than `bytes_max` is not read any further: the application refuses
     it. What does not come in BODY_SECONDS_MAX is a stream that says so.

@@ -14,13 +14,18 @@ import structlog
 from flask import Flask
 from redis.exceptions import RedisError
 
+from models import metrics
 from models.looptrips import LoopTrips
+from models.names import request_name
 from models.settings import settings
 from web.behind import Behind, encoded
 from web.deadlines import Deadlines
 from web.doorstep import DOORSTEP, Answer, answer_at_doorstep, headers_of
+from web.envelope import refusal_body
 from web.environ import BODY_SECONDS_MAX, NeverCame, Receive, Scope, Send, environ_of, read_body
+from web.errors import HTTP_ERRORS
 from web.forwarded import believe_proxy
+from web.json import to_json
 from web.readiness import get_ready
 
 if TYPE_CHECKING:
@@ -51,9 +56,10 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = environ_of(scope)
         believe_proxy(environ)
-        if not await read_body(environ, receive, self._bytes_max, self._deadlines):
-            return
-        answer = await self._answer_of_doorstep(environ)
+        if await read_body(environ, receive, self._bytes_max, self._deadlines):
+            answer = await self._answer_of_doorstep(environ)
+        else:
+            answer = _unreadable()
         if answer is None:
             await self._behind.answer(environ, send)
             return
@@ -81,3 +87,10 @@ class Front:
         self._trips.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _unreadable() -> Answer:
+    """To whoever left before their body had come, or sent one whose chunks are none: granian does not say which."""
+    code, message = HTTP_ERRORS[400]
+    metrics.answered(400)
+    return Answer(400, to_json(refusal_body(400, code, message)), request_name(), {"Connection": "close"})

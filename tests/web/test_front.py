@@ -86,10 +86,14 @@ class TestBodies:
             assert told(loop.ask(strangers))[0] == 401
             assert told(loop.ask(scope_of(units | {"HTTP_AUTHORIZATION": forged})))[0] == 401
 
-    def test_a_client_that_leaves_before_it_has_come_is_told_nothing(self, loop):
+    def test_one_that_breaks_off_or_whose_chunks_are_none_is_a_400_in_our_words(self, loop):
+        """granian says of both that the client has gone, and would say 500 itself if nobody answered."""
         scope = scope_of(PLAIN | {"CONTENT_LENGTH": "50"})
 
-        assert loop.ask(scope, body_message(b"{", more=True), {"type": "http.disconnect"}) == []
+        status, code, headers = told(loop.ask(scope, body_message(b"{", more=True), {"type": "http.disconnect"}))
+
+        assert (status, code, headers[b"connection"]) == (400, "BAD_REQUEST", b"close")
+        assert headers[b"x-content-type-options"] == b"nosniff"
 
 
 class TestDeadlines:
