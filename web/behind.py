@@ -54,11 +54,11 @@ class Behind:
                     await send({"type": "http.response.body", "body": piece, "more_body": not answer.is_whole})
                 if answer.is_whole:
                     return
-        except TimeoutError:
-            log.info("front.not_taken", path=environ["PATH_INFO"])
-            raise
-        except Exception:
-            log.exception("front.unanswered", path=environ["PATH_INFO"])
+        except Exception as error:
+            if has_begun and isinstance(error, TimeoutError):
+                log.info("front.not_taken", path=environ["PATH_INFO"])
+            else:
+                log.exception("front.unanswered", path=environ["PATH_INFO"])
             if has_begun:
                 raise
             await _say_broken(send)

@@ -94,7 +94,9 @@ async def read_body(environ: "WSGIEnvironment", receive: Receive, bytes_max: int
             raise
         environ["wsgi.input"] = NeverCame()
         return True
-    deadlines.end(watched)
+    finally:
+        # Also where the server lets something else fall: what is not ended is remembered for ever.
+        deadlines.end(watched)
     if body is None:
         return False
     environ["wsgi.input"] = BytesIO(body)
