@@ -215,6 +215,8 @@ def worker_is_away(worker_may_rest: Callable[[bool], None]) -> Callable[[], None
 
 
 def button(visitor: Visitor, name: str) -> Locator:
+    """A button of the page that stands there, whose scripts have run: before that it does what it does without."""
+    visitor.page.wait_for_load_state("domcontentloaded")
     return visitor.page.get_by_role("button", name=name, exact=True)
 
 
