@@ -10,6 +10,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 
+import uvloop
+
 from bench.listeners import Listener, join_many
 from bench.progress import rounds_of, say
 from bench.result import Benchmark, Result, Row, Table, Target
@@ -40,7 +42,7 @@ def run(rounds: int) -> Result:
         started(stack, stack.row("live")) as live,
     ):
         wait_until_it_answers(f"{stack.live_url}/healthz")
-        alone, crowd, costs = asyncio.run(_measure(stack, live, rounds))
+        alone, crowd, costs = uvloop.run(_measure(stack, live, rounds))
         return Result(
             title=f"Changes of stock to {SOCKETS:,} sockets",
             tables=[

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import uvloop
 
 from bench.buyers import BuyersFile
 from ops.errors import OpsError
@@ -99,7 +100,7 @@ def generator() -> str:
 def pour(traffic: Traffic, seconds: float, buyers: BuyersFile | None = None) -> Load:
     """Send as fast as answers come, for so long; raises OpsError where the generator itself fails."""
     if not has_wrk():
-        load = asyncio.run(_pour_with_crowd(traffic, seconds, buyers))
+        load = uvloop.run(_pour_with_crowd(traffic, seconds, buyers))
     else:
         found = run_wrk(traffic, seconds, buyers)
         load = Load(found["answered"], found["seconds"], found["refused"], found["broken"], found["p50"], found["p99"])
@@ -114,7 +115,7 @@ def rush(traffic: Traffic, requests: int, buyers: BuyersFile, *, seconds_max: fl
     A few more are on their way when the last of them is answered.
     """
     if not has_wrk():
-        found = asyncio.run(_rush_with_crowd(traffic, requests, buyers, seconds_max))
+        found = uvloop.run(_rush_with_crowd(traffic, requests, buyers, seconds_max))
     else:
         told = run_wrk(traffic, seconds_max, buyers, BENCH_STOP_AFTER=str(requests))
         if "began" not in told:

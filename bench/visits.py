@@ -1,4 +1,4 @@
-"""A crowd of buyers who each buy and stay until they know the outcome, on aiohttp.
+"""A crowd of buyers who each buy and stay until they know the outcome, on aiohttp and uvloop.
 
 It shares the cores with what it asks, and costs more of them than wrk does: compare it with itself alone.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import uvloop
 
 from bench.buyers import BenchBuyer, BuyersFile
 from ops.errors import OpsError
@@ -43,12 +44,12 @@ class Visits:
 
 def visit_in_turns(place: Place, visitors: int, seconds: float) -> Visits:
     """So many visitors, each of whom comes again as soon as the last outcome is known."""
-    return asyncio.run(_in_turns(place, visitors, seconds))
+    return uvloop.run(_in_turns(place, visitors, seconds))
 
 
 def visit_at_pace(place: Place, per_second: float, seconds: float) -> Visits:
     """Visitors who come one after the other whether or not those before them are done."""
-    return asyncio.run(_at_pace(place, per_second, seconds))
+    return uvloop.run(_at_pace(place, per_second, seconds))
 
 
 async def _in_turns(place: Place, visitors: int, seconds: float) -> Visits:

@@ -6,6 +6,7 @@ or prepared on it, reaches somebody else's next: with `DATABASE_POOLED` nothing 
 its own bounds.
 """
 
+import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,16 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.settings import settings
 
 # How much later than the server's own end of a statement its answer may come.
 ANSWER_GRACE_SECONDS = 2.0
+# A connection that came back this lately is lent again without a trip to PostgreSQL.
+TRUSTED_SECONDS = 0.5
+BACK_AT = "back at"
 # Server's settings and their values, in the server's own units (milliseconds, where they are times).
 Bounds = Mapping[str, int | str]
 
@@ -76,6 +82,7 @@ def new_engine(
     def connect(_dialect: object, _record: object, _args: object, given: dict[str, Any]) -> psycopg.Connection[Any]:
         return connection_class.connect(url, **given)
 
+    _look_before_lending(made)
     if is_pooled:
         told = tell_transaction(bounds)
 
@@ -84,6 +91,39 @@ def new_engine(
             connection.exec_driver_sql(told)
 
     return made
+
+
+def _look_before_lending(made: Engine) -> None:
+    """Have a connection that ended while it lay in the pool replaced, and all others of its time with it.
+
+    As `pool_pre_ping`, which asks PostgreSQL each time. A server that ends a connection says so on it, and one that was
+    killed has its kernel say so: behind a moment's rest, a look at the socket is enough.
+    """
+
+    @event.listens_for(made, "checkin")
+    def note(_connection: object, entry: ConnectionPoolEntry) -> None:
+        entry.info[BACK_AT] = time.monotonic()
+
+    @event.listens_for(made, "checkout")
+    def look(connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, _lent: object) -> None:
+        back_at = entry.info.get(BACK_AT)
+        if back_at is None:
+            # It was made just now.
+            return
+        try:
+            is_quiet = not _says_something(connection)
+            if not is_quiet or time.monotonic() - back_at >= TRUSTED_SECONDS:
+                made.dialect.do_ping(connection)  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            raise InvalidatePoolError("the connection ended while nobody had it") from error
+
+
+def _says_something(connection: psycopg.Connection[Any]) -> bool:
+    """Whether there is anything to read on an idle connection, be it that it ended. Raises psycopg's OperationalError
+    where it is closed."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextmanager

@@ -56,7 +56,6 @@ def engine() -> Engine:
         pool_size=known.database_pool_size,
         max_overflow=0,
         pool_timeout=known.database_connect_seconds,
-        pool_pre_ping=True,
     )
 
 

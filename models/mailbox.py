@@ -44,21 +44,24 @@ def clear_awake(sale_id: int) -> None:
 def take_up(sale_id: int, count: int, *, stays: bool = False) -> list[Request]:
     """Begin a turn at a line, in one trip: let the next request send a wake-up again, and only then `read`.
 
-    Whoever `stays` needs none, for as long as the flag that says so lives.
+    Whoever `stays` needs none, and has said so: `watch`.
     """
-    pipeline = redis_client().pipeline(transaction=False)
     if stays:
-        pipeline.set(rediskeys.awake(sale_id), "1", px=rediskeys.STAYING_MS)
-    else:
-        pipeline.delete(rediskeys.awake(sale_id))
+        return read(sale_id, count)
+    pipeline = redis_client().pipeline(transaction=False)
+    pipeline.delete(rediskeys.awake(sale_id))
     pipeline.xrange(rediskeys.mailbox(sale_id), count=count)
     return requests_of(cast(Entries, pipeline.execute()[-1]))
 
 
-def watch(sale_id: int, milliseconds: int) -> bool:
-    """Whether there is a request in line, or comes within so long; nobody sends a wake-up meanwhile."""
+def watch(sale_id: int, milliseconds: int, *, announced: bool) -> bool:
+    """Whether there is a request in line, or comes within so long.
+
+    Nobody sends a wake-up for STAYING_MS: of `announced` watches that was said before, which spares Redis the writing.
+    """
     pipeline = redis_client().pipeline(transaction=False)
-    pipeline.set(rediskeys.awake(sale_id), "1", px=rediskeys.STAYING_MS)
+    if not announced:
+        pipeline.set(rediskeys.awake(sale_id), "1", px=rediskeys.STAYING_MS)
     pipeline.xread({rediskeys.mailbox(sale_id): "0-0"}, count=1, block=milliseconds)
     return bool(pipeline.execute()[-1])
 

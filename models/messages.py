@@ -15,6 +15,14 @@ from sqlalchemy.orm import Session
 Statement = tuple[str, Mapping[str, Any]]
 
 
+def driver_of(session: Session) -> psycopg.Connection[Any]:
+    """The connection of a session's transaction, past SQLAlchemy, whose work on a statement takes longer than to send
+    it. What goes wrong there is told in psycopg's errors."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)  # noqa: S101 - a session in a transaction has one
+    return connection
+
+
 def commit_together(session: Session, statements: list[Statement], meanwhile: Callable[[], None]) -> None:
     """Execute statements that return no rows, in order, and commit the session's transaction, which ends here.
 
@@ -23,8 +31,7 @@ def commit_together(session: Session, statements: list[Statement], meanwhile: Ca
     """
     # What the session itself has to write belongs before the COMMIT.
     session.flush()
-    connection = session.connection().connection.driver_connection
-    assert isinstance(connection, psycopg.Connection)  # noqa: S101 - a session in a transaction has one
+    connection = driver_of(session)
     with psycopg.ClientCursor(connection) as cursor:
         message = ";".join([*(cursor.mogrify(text, values) for text, values in statements), "COMMIT"])
         meanwhile()

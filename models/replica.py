@@ -52,7 +52,6 @@ class Replica:
             pool_size=known.database_pool_size,
             max_overflow=0,
             pool_timeout=known.database_connect_seconds,
-            pool_pre_ping=True,
         )
         self._lag_seconds_max = lag_seconds_max
         # (this process's clock, the end of the primary's log then), the latest last

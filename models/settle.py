@@ -58,9 +58,9 @@ def settle_turn(
     """Settle up to so many batches of up to so many requests each, by default as many as the settings say.
 
     `more` says whether the line has more. About an empty line PostgreSQL is not asked. Where another worker has the
-    sale, it looks into the line once more instead. Whoever `stays` behind it needs no wake-up meanwhile. Raises what
-    PostgreSQL or Redis raise when they are away: the batch in hand is then rolled back whole, or committed and told
-    later.
+    sale, it looks into the line once more instead. Whoever `stays` looks again behind the last commit in any case:
+    nobody has to ask for it. Raises what PostgreSQL or Redis raise when they are away: the batch in hand is then rolled
+    back whole, or committed and told later.
     """
     known = settings()
     started = time.monotonic()
@@ -80,7 +80,7 @@ def settle_turn(
         rejected=counts[Status.REJECTED],
         remaining=batch.snapshot.remaining if batch else None,
         milliseconds=round((time.monotonic() - started) * 1000),
-        more=batch is not None and (batch.more or mailbox.was_asked_for_another_turn(sale_id)),
+        more=batch is not None and (batch.more or (not stays and mailbox.was_asked_for_another_turn(sale_id))),
         dedicated=batch is not None and batch.snapshot.dedicated,
     )
 

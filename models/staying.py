@@ -24,9 +24,12 @@ def settle_while_they_come(sale_id: int) -> SettleReport:
     """A turn at a line, and more of them for as long as requests come. Raises as `settle_turn` does."""
     end = time.monotonic() + STAY_SECONDS_MAX
     whole = last = settle_turn(sale_id)
+    # Said once: the flag outlives the stay.
+    announced = False
     while last.settled and not last.more and time.monotonic() < end:
-        if not mailbox.watch(sale_id, WATCH_MS):
+        if not mailbox.watch(sale_id, WATCH_MS, announced=announced):
             break
+        announced = True
         if last.settled > 1:
             time.sleep(GATHER_SECONDS)
         last = settle_turn(sale_id, stays=True)

@@ -1,12 +1,16 @@
 """Being the one who settles a sale, for one transaction: who may, and the sale's row under its lock."""
 
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import TIMESTAMP, Boolean, Text, bindparam, func, select, text, true
+from sqlalchemy import TIMESTAMP, Boolean, Select, Text, bindparam, func, select, text, true
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from models.archives import refuse_archived
+from models.messages import Statement, driver_of
 from models.sale import FlashSale
 from models.sale_rules import SaleNotFoundError
 from models.settings import settings
@@ -42,13 +46,21 @@ def take_over(session: Session, sale_id: int) -> tuple[FlashSale, datetime]:
     """Be the one who settles this sale, for one transaction: its row, locked, and PostgreSQL's time since then.
 
     Whoever stalls with a sale in hand is put out sooner than others: a worker that is cut off from PostgreSQL looks to
-    it like one that is idle in its transaction. Raises BusyError where somebody else settles it, and as `lock_sale`.
+    it like one that is idle in its transaction. Raises BusyError where somebody else settles it, SaleNotFoundError and
+    ArchivedSaleError as `lock_sale`, and what psycopg raises.
     """
     stall_ms = settings().settle_stall_ms
-    values = {"stall_ms": str(stall_ms), "lock_ms": str(stall_ms + NEXT_WAITS_MS)}
+    values = {
+        "stall_ms": str(stall_ms),
+        "lock_ms": str(stall_ms + NEXT_WAITS_MS),
+        "name": f"settling {sale_id}",
+        "sale_id": sale_id,
+    }
     # Past the session, which would take as long again to keep watch over the row: what a batch changes of it is written
     # together with the purchases.
-    found = session.connection().execute(TAKE_OVER, values | {"name": f"settling {sale_id}", "sale_id": sale_id}).one()
+    words, constants = _in_words(TAKE_OVER)
+    found = driver_of(session).execute(words, {**constants, **values}).fetchone()
+    assert found is not None  # noqa: S101 - an outer join has its first side's row
     *row, is_ours, now = found
     if not is_ours:
         raise BusyError
@@ -59,3 +71,10 @@ def take_over(session: Session, sale_id: int) -> tuple[FlashSale, datetime]:
         raise SaleNotFoundError
     refuse_archived(session, sale)
     return sale, now
+
+
+@cache
+def _in_words(statement: Select[Any]) -> Statement:
+    """A statement as psycopg reads it, and the values that it has in itself."""
+    compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), compiled.params

@@ -1,7 +1,9 @@
-"""A front on an event loop of its own, in a thread, asked with what a WSGI environment says."""
+"""A front on an event loop like web's, in a thread of its own, asked with what a WSGI environment says."""
 
 import asyncio
 import threading
+
+import uvloop
 
 from web.front import Front
 
@@ -14,7 +16,7 @@ class OnLoop:
 
     def __init__(self, app):
         self._app = app
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="loop")
 
     def __enter__(self):

@@ -58,8 +58,8 @@ def come_as_it_leaves(monkeypatch, sale, heard):
     """Somebody who lines up when the worker has stopped watching, and still has the flag up."""
     real = mailbox.watch
 
-    def watch(sale_id, milliseconds):
-        is_there = real(sale_id, 1)
+    def watch(sale_id, _milliseconds, *, announced):
+        is_there = real(sale_id, 1, announced=announced)
         if not heard:
             heard.append(admit(sale.id, 2, Kind.PURCHASE, 1).wake)
         return is_there
@@ -98,7 +98,8 @@ def test_control_without_the_last_look_they_wait_for_the_sweeper(make_sale, monk
 def test_a_worker_that_dies_while_it_stays_leaves_the_sale_asleep_for_a_moment_only(make_sale):
     sale = make_sale()
     admit(sale.id, 1, Kind.PURCHASE, 1)
-    settle_turn(sale.id, stays=True)
+    settle_turn(sale.id)
+    assert not mailbox.watch(sale.id, 1, announced=False)
     left_ms = redis_client().pttl(rediskeys.awake(sale.id))
 
     assert 0 < left_ms <= rediskeys.STAYING_MS
@@ -141,7 +142,7 @@ def test_a_line_that_another_worker_has_is_left_to_it(make_sale, monkeypatch):
     turns = iter([settled, type(settled)(sale=sale.id)])
     asked = []
     monkeypatch.setattr(staying, "settle_turn", lambda *_, **named: asked.append(named) or next(turns))
-    monkeypatch.setattr(mailbox, "watch", lambda *_: True)
+    monkeypatch.setattr(mailbox, "watch", lambda *_, **__: True)
 
     settle_while_they_come(sale.id)
 
