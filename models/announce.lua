@@ -1,14 +1,15 @@
 -- Tells everyone what was committed: repeatable, and harmless when late, because a revision never goes back.
 --
--- KEYS 1 view  2 mailbox  3 events  4 counts  5… one `moved` key for each stray ticket
+-- KEYS 1 view  2 mailbox  3 events  4 counts  5 leaderboard  6… one `moved` key for each stray ticket
 -- ARGV 1 revision  2 settled through  3 snapshot (JSON)  4 most events kept  5 pace sample or ''
 --      6 channel  7 news (JSON) or ''  8 number of strays  9 lifetime of `moved` keys in s
 --      10 lifetime in s of a sale that is over, or '' for one that is not
 --      11 the last ticket that the caller has read in the mailbox, or 0, and 13 the nonce that it had
 --      12 the revision of a view that never was and has to give way, or ''
---      14… the stray tickets, then the view's fields and values
+--      14 the first ticket of which the leaderboard may have to know, or ''  15 field of its page  16 ms to remember that
+--      17… the stray tickets, then the view's fields and values
 --
--- Loaded behind view.lua.
+-- Answers whether this was news, and then what page_has_changed says. Loaded behind view.lua and first_page_changed.lua.
 
 local revision, settled = tonumber(ARGV[1]), tonumber(ARGV[2])
 local strays = tonumber(ARGV[8])
@@ -49,10 +50,10 @@ end
 
 -- Strays: admitted under a ticket that was settled under another nonce. They line up anew, and are never dropped.
 for i = 1, strays do
-  local id = '0-' .. ARGV[13 + i]
+  local id = '0-' .. ARGV[16 + i]
   local found = redis.call('XRANGE', KEYS[2], id, id)
   if found[1] then
-    local entry, original, key, user, kind, quantity = {}, ARGV[13 + i], nil, nil, nil, nil
+    local entry, original, key, user, kind, quantity = {}, ARGV[16 + i], nil, nil, nil, nil
     local fields = found[1][2]
     for j = 1, #fields, 2 do
       local name, value = fields[j], fields[j + 1]
@@ -67,7 +68,7 @@ for i = 1, strays do
     entry[#entry + 1] = original
     local ticket = string.sub(redis.call('XADD', KEYS[2], '0-*', unpack(entry)), 3)
     redis.call('XDEL', KEYS[2], id)
-    redis.call('SET', KEYS[4 + i], ticket, 'EX', ARGV[9])
+    redis.call('SET', KEYS[5 + i], ticket, 'EX', ARGV[9])
     if key and user and kind and quantity then
       local idempotency = string.gsub(KEYS[1], 'view$', '') .. 'key:' .. user .. ':' .. key
       redis.call('SET', idempotency, ticket .. ':' .. kind .. quantity, 'EX', ARGV[9])
@@ -103,7 +104,7 @@ known = sound and known ~= ARGV[12] and is_number(known) and tonumber(known) or 
 local newer = not known or known < revision
 if newer then
   local view = {}
-  for i = 14 + strays, #ARGV do view[#view + 1] = ARGV[i] end
+  for i = 17 + strays, #ARGV do view[#view + 1] = ARGV[i] end
   redis.call('HSET', KEYS[1], unpack(view))
   if ARGV[5] ~= '' then
     local pace = tonumber(redis.call('HGET', KEYS[1], 'pace') or nil)
@@ -129,4 +130,5 @@ end
 if ARGV[7] ~= '' and (newer or strays > 0 or string.find(ARGV[7], '"outcomes":[[', 1, true)) then
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
-return newer and 1 or 0
+if ARGV[14] == '' then return {newer and 1 or 0, 0} end
+return {newer and 1 or 0, unpack(page_has_changed(KEYS[5], ARGV[1], ARGV[15], ARGV[14], ARGV[16]))}

@@ -16,9 +16,10 @@ from redis.commands.core import Script
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
-from models import rediskeys
+from models import first_page, rediskeys
 from models.database import transaction
 from models.decide import Request
+from models.purchase import Status
 from models.record import PurchaseRecord
 from models.redisclient import redis_client
 from models.sale import FlashSale
@@ -27,11 +28,13 @@ from models.snapshot import SaleSnapshot
 
 log = structlog.get_logger()
 
-SCRIPTS = ("view.lua", "announce.lua")
+SCRIPTS = ("view.lua", "first_page_changed.lua", "announce.lua")
 # How long Redis remembers a sale that is over.
 KEPT_SECONDS = 2 * 86_400
 # What stands in the place of bytes that are no text (models/redisclient.py).
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+# What is on a leaderboard, and what no longer is.
+BOUGHT = (Status.CONFIRMED, Status.REFUNDED)
 NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 
@@ -57,6 +60,8 @@ def announce(
     the caller has read, unless somebody else lies under its ticket now. A view of the revision `instead_of` is of a
     time that never was, and gives way. `traces` has, by ticket, the traceparent below which whoever hears of a traced
     outcome goes on. True if this was news to the view.
+
+    Where the outcomes, in the order of their tickets, change the first page of the leaderboard, it is renewed.
     """
     known = settings()
     sale_id = sale.sale_id
@@ -66,34 +71,40 @@ def announce(
         said["traces"] = {str(ticket): trace for ticket, trace in traces.items()}
     news = orjson.dumps(said)
     view = [text for pair in sale.to_view().items() for text in pair]
-    return bool(
-        _script()(
-            keys=[
-                rediskeys.view(sale_id),
-                rediskeys.mailbox(sale_id),
-                rediskeys.events(sale_id),
-                rediskeys.counts(sale_id),
-                *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
-            ],
-            args=[
-                sale.revision,
-                sale.settled_through,
-                orjson.dumps(wire),
-                known.events_kept_max,
-                "" if pace_per_second is None else round(pace_per_second, 1),
-                rediskeys.news(sale_id),
-                news,
-                len(strays),
-                known.idempotency_hours * 3600,
-                KEPT_SECONDS if sale.is_over else "",
-                read_through.ticket if read_through else 0,
-                "" if instead_of is None else instead_of,
-                _witness(read_through) if read_through else "",
-                *(stray.ticket for stray in strays),
-                *view,
-            ],
-        )
+    bought_from = next((outcome.ticket for outcome in outcomes if outcome.status in BOUGHT), "")
+    is_news, is_page_old, *time = _script()(
+        keys=[
+            rediskeys.view(sale_id),
+            rediskeys.mailbox(sale_id),
+            rediskeys.events(sale_id),
+            rediskeys.counts(sale_id),
+            rediskeys.leaderboard(sale_id),
+            *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
+        ],
+        args=[
+            sale.revision,
+            sale.settled_through,
+            orjson.dumps(wire),
+            known.events_kept_max,
+            "" if pace_per_second is None else round(pace_per_second, 1),
+            rediskeys.news(sale_id),
+            news,
+            len(strays),
+            known.idempotency_hours * 3600,
+            KEPT_SECONDS if sale.is_over else "",
+            read_through.ticket if read_through else 0,
+            "" if instead_of is None else instead_of,
+            _witness(read_through) if read_through else "",
+            bought_from,
+            first_page.FIELD,
+            first_page.KEPT_MS,
+            *(stray.ticket for stray in strays),
+            *view,
+        ],
     )
+    if is_page_old:
+        first_page.renew(sale_id, time)
+    return bool(is_news)
 
 
 def _witness(request: Request) -> str:

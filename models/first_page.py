@@ -1,6 +1,6 @@
-"""The first page of a sale's leaderboard, which everybody looks at: kept in Redis, refreshed by whoever changes it.
+"""The first page of a sale's leaderboard, which everybody looks at: kept in Redis, renewed by whoever changes it.
 
-What is kept was read from PostgreSQL at most a second ago by Redis's own clock, even if a refresh never came: it is
+What is kept was read from PostgreSQL at most a second ago by Redis's own clock, even if whoever changed it died: it is
 kept until a second after the moment before it was read. A newer page is never replaced by an older one.
 """
 
@@ -78,18 +78,14 @@ def first_page(sale_id: int) -> list[Row]:
     return page.rows
 
 
-def refresh_first_page(sale_id: int, lowest_ticket: int, revision: int) -> None:
-    """Bring the kept page up to date after the commit, with this revision, that changed purchases from a ticket on.
+def renew(sale_id: int, time: Sequence[str]) -> None:
+    """Read the page that is kept anew, behind a commit that changed it and that Redis was told of at this time of its
+    own (models/first_page_changed.lua).
 
-    Where nothing is kept, nobody looks, and whoever does reads what is so now. Never raises for a server that is away:
-    the change stands, and what is kept is gone within a second.
+    Never raises for a server that is away: the change stands, and what is kept is gone within a second.
     """
     try:
-        is_old, *time = _changed()(
-            keys=[rediskeys.leaderboard(sale_id)], args=[revision, FIELD, lowest_ticket, KEPT_MS]
-        )
-        if is_old:
-            _keep(sale_id, _read(sale_id), _to_ms(time))
+        _keep(sale_id, _read(sale_id), _to_ms(time))
     except SaleNotFoundError:
         return
     except (RedisError, SQLAlchemyError) as error:
@@ -145,13 +141,4 @@ def _keep(sale_id: int, page: _Page, read_after_ms: int) -> None:
 
 @cache
 def _script() -> Script:
-    return _load("first_page.lua")
-
-
-@cache
-def _changed() -> Script:
-    return _load("first_page_changed.lua")
-
-
-def _load(name: str) -> Script:
-    return redis_client().register_script(Path(__file__).with_name(name).read_text())
+    return redis_client().register_script(Path(__file__).with_name("first_page.lua").read_text())

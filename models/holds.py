@@ -16,7 +16,6 @@ from models.announce import tell
 from models.buyer_months import take_units
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
-from models.first_page import refresh_first_page
 from models.movement import MovementKind, StockMovement
 from models.purchase import Purchase, Status
 from models.receipts import Claim
@@ -78,9 +77,7 @@ def checkout(
         if claim is not None:
             claim.keep(session, sale_id, [hold.ticket for hold in holds])
 
-    records = _end_holds(sale_id, tickets, user_id, confirm)
-    refresh_first_page(sale_id, records[0].ticket, records[0].revision)
-    return records
+    return _end_holds(sale_id, tickets, user_id, confirm)
 
 
 def cancel(sale_id: int, tickets: Sequence[int], user_id: int) -> list[PurchaseRecord]:
@@ -150,7 +147,6 @@ def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str, claim: Clai
         if claim is not None:
             claim.keep(session, sale_id, [ticket])
     tell(snapshot, records)
-    refresh_first_page(sale_id, ticket, snapshot.revision)
     return records[0]
 
 

@@ -16,7 +16,6 @@ from models import mailbox, metrics
 from models.announce import announce
 from models.batch import SettledBatch, commit_batch
 from models.decide import SaleTerms
-from models.first_page import refresh_first_page
 from models.once import once
 from models.outcomes import Waiting
 from models.purchase import Status
@@ -179,6 +178,3 @@ def _tell(batch: SettledBatch) -> None:
                 read_through=batch.waiting.requests[-1],
                 traces=traces,
             )
-    confirmed = next((record.ticket for record in records if record.status == Status.CONFIRMED), None)
-    if confirmed is not None:
-        refresh_first_page(sale_id, confirmed, batch.snapshot.revision)

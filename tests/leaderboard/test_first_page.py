@@ -6,7 +6,7 @@ from sqlalchemy import text
 from models import first_page as first_pages
 from models import holds, rediskeys
 from models.database import transaction
-from models.first_page import FIELD, FIRST_PAGE, KEPT_MS, _keep, _read, first_page, refresh_first_page
+from models.first_page import FIELD, FIRST_PAGE, KEPT_MS, _keep, _read, first_page, renew
 from models.leaderboard import chronological
 from models.purchase import Kind
 from models.redisclient import redis_client
@@ -145,7 +145,7 @@ def test_a_sale_that_is_unknown_or_archived_has_no_first_page(make_sale):
 
     with pytest.raises(SaleNotFoundError):
         first_page(sale.id)
-    refresh_first_page(sale.id, 1, 1)
+    renew(sale.id, ["0", "0"])
 
 
 def test_without_redis_the_page_comes_straight_from_postgresql(store, make_sale, make_user, buy, look):
@@ -155,7 +155,7 @@ def test_without_redis_the_page_comes_straight_from_postgresql(store, make_sale,
     store.valkey.kill()
     try:
         shown = look(ann, f"/api/flash-sales/{sale.id}/leaderboard")
-        refresh_first_page(sale.id, 1, 1)
+        renew(sale.id, ["0", "0"])
     finally:
         store.valkey.start()
         redis_client().connection_pool.disconnect()
