@@ -16,8 +16,8 @@ from models.settle import SettleReport, settle_turn
 STAY_SECONDS_MAX = 0.1
 # How long an empty line is watched. A crowd that was just answered is back sooner.
 WATCH_MS = 25
-# Who comes together is settled together: so long after the first, for each of those who came together last.
-GATHER_SECONDS, GATHER_SECONDS_MAX = 0.000_2, 0.005
+# Who comes together is settled together: so long after the first of several.
+GATHER_SECONDS = 0.005
 
 
 def settle_while_they_come(sale_id: int) -> SettleReport:
@@ -31,7 +31,7 @@ def settle_while_they_come(sale_id: int) -> SettleReport:
             break
         announced = True
         if last.settled > 1:
-            time.sleep(min(GATHER_SECONDS * last.settled, GATHER_SECONDS_MAX))
+            time.sleep(GATHER_SECONDS)
         last = settle_turn(sale_id, stays=True)
         whole = _together(whole, last)
     return replace(whole, more=bool(mailbox.take_up(sale_id, 1)) or last.more)
