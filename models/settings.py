@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     database_statement_ms: int = Field(default=5_000, ge=100)
     database_lock_ms: int = Field(default=3_000, ge=100)
     database_idle_in_transaction_ms: int = Field(default=5_000, ge=100)
-    redis_timeout_seconds: float = Field(default=1.0, gt=0)
+    redis_timeout_seconds: float = Field(default=1.0, ge=0.1)
     redis_wait_replicas: int = Field(default=0, ge=0, le=5, description="that have a request before it is accepted")
     redis_wait_ms: int = Field(default=200, ge=1, description="how long they are waited for")
 

@@ -1,10 +1,7 @@
 """The gate's own way to Redis: every wait has an end, and nothing is sent twice."""
 
-import os
-import signal
 import socket
 import time
-from contextlib import contextmanager
 
 import pytest
 
@@ -14,6 +11,7 @@ from models.gateline import TRUSTED_SECONDS, NotReplicatedError, NotSentError, g
 from models.purchase import Kind
 from models.redisclient import CONNECTIONS_MAX, REDIS_AWAY, redis_client
 from models.settings import settings
+from tests.hanging import hanging
 
 
 @pytest.fixture(autouse=True)
@@ -23,22 +21,12 @@ def _new_connections():
     gate_lines().close()
 
 
-@contextmanager
-def _hanging(store):
-    """Redis is there and says nothing."""
-    os.kill(store.valkey.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(store.valkey.pid, signal.SIGCONT)
-
-
 def test_a_redis_that_hangs_is_waited_for_only_so_long(make_sale, store):
     sale = make_sale()
     assert admit(sale.id, 1, Kind.PURCHASE, 1).ticket == 1
     for idle_seconds in (0, TRUSTED_SECONDS + 0.1):
         time.sleep(idle_seconds)
-        with _hanging(store):
+        with hanging(store.valkey.pid):
             began = time.monotonic()
             with pytest.raises(REDIS_AWAY):
                 admit(sale.id, 2, Kind.PURCHASE, 1)

@@ -1,13 +1,10 @@
 """Trips on an event loop: one connection for all, every wait has an end, and nothing is sent twice."""
 
 import asyncio
-import os
-import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,6 +15,7 @@ from models.looptrips import LoopTrips, _is_plain
 from models.purchase import Kind
 from models.redisclient import REDIS_AWAY, redis_client
 from models.settings import settings
+from tests.hanging import hanging
 
 PATIENCE_SECONDS = 15
 
@@ -26,16 +24,6 @@ PATIENCE_SECONDS = 15
 def threads():
     with ThreadPoolExecutor(4) as pool:
         yield pool
-
-
-@contextmanager
-def _hanging(store):
-    """Redis is there and says nothing."""
-    os.kill(store.valkey.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(store.valkey.pid, signal.SIGCONT)
 
 
 def on_loop(threads, do):
@@ -122,7 +110,7 @@ def test_a_redis_that_hangs_is_waited_for_only_so_long_by_a_whole_crowd_at_once(
 
     async def ask(trips):
         await ask_by(trips, sale.id, 1, Kind.PURCHASE, 1)
-        with _hanging(store):
+        with hanging(store.valkey.pid):
             began = time.monotonic()
             # The first crowd is under way on the connection, the second finds none and cannot get one.
             crowds = [
