@@ -17,7 +17,7 @@ STAY_SECONDS_MAX = 0.1
 # How long an empty line is watched. A crowd that was just answered is back sooner.
 WATCH_MS = 25
 # Who comes together is settled together: so long after the first of several.
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.002
 
 
 def settle_while_they_come(sale_id: int) -> SettleReport:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 SETTLE = "doorbuster.settle"
+TICK = "doorbuster.tick"
 OPEN_DUE_SALES = "doorbuster.open_due_sales"
 CLOSE_DUE_SALES = "doorbuster.close_due_sales"
 EXPIRE_HOLDS = "doorbuster.expire_holds"
@@ -17,12 +18,11 @@ KEEP_RANGES = "doorbuster.keep_ranges"
 SETTLEMENTS_QUEUE = "settlements"
 CHORES_QUEUE = "chores"
 
+# What a tick does, in this order.
+EVERY_TICK = (OPEN_DUE_SALES, CLOSE_DUE_SALES, EXPIRE_HOLDS, SWEEP_LINES)
 # How often beat sends each chore. Every one is safe if late, early, doubled or skipped.
 EVERY = {
-    OPEN_DUE_SALES: timedelta(seconds=1),
-    CLOSE_DUE_SALES: timedelta(seconds=1),
-    EXPIRE_HOLDS: timedelta(seconds=1),
-    SWEEP_LINES: timedelta(seconds=1),
+    TICK: timedelta(seconds=1),
     PLAN_SERIES: timedelta(seconds=5),
     RESET_MONTHS: timedelta(seconds=10),
     TELL_GENERATIONS: timedelta(seconds=5),

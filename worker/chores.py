@@ -1,5 +1,8 @@
 """Scheduled work, as beat sends it: thin tasks around models.schedule, each safe to run twice, late or never."""
 
+from collections.abc import Callable
+from typing import cast
+
 import structlog
 from redis.exceptions import ResponseError
 
@@ -22,10 +25,32 @@ from worker.settling import wake
 log = structlog.get_logger()
 
 
+@app.task(name=tasks.TICK)
+def tick() -> None:
+    """What is due every second, in one message, which costs more than most of what it asks for.
+
+    Each step is tried whatever became of those before it; the first failure is then this task's. A tick that arrives
+    here also proves that beat, broker and chores are alive.
+    """
+    failures: list[Exception] = []
+    for name, step in (("beat", beat_arrived), *((name, app.tasks[name]) for name in tasks.EVERY_TICK)):
+        try:
+            cast(Callable[[], object], step)()
+        except Exception as why:
+            log.exception("tick.step_failed", step=name)
+            failures.append(why)
+    if failures:
+        raise failures[0]
+
+
+def beat_arrived() -> None:
+    """Have everybody know that ticks come."""
+    redis_client().set(rediskeys.BEAT_HEARTBEAT, "1", ex=rediskeys.BEAT_HEARTBEAT_SECONDS)
+
+
 @app.task(name=tasks.OPEN_DUE_SALES)
 def open_due() -> int:
-    """Open what is due. The tick that arrives here also proves that beat, broker and chores are alive."""
-    redis_client().set(rediskeys.BEAT_HEARTBEAT, "1", ex=rediskeys.BEAT_HEARTBEAT_SECONDS)
+    """Open what is due. This and the next three are steps of a tick, and anybody may send one by itself."""
     return _told("sales.opened", open_due_sales())
 
 

@@ -20,7 +20,18 @@ from tests.hostile.wire import ask
 
 QUEUES = (tasks.SETTLEMENTS_QUEUE, tasks.CHORES_QUEUE)
 # Whatever else a worker may be asked: the chores are safe at any time, with any arguments.
-NAMES = [tasks.SETTLE, *tasks.EVERY, "celery.backend_cleanup", "celery.chord_unlock", "no.such.task", "", None, 7, "os"]
+NAMES = [
+    tasks.SETTLE,
+    *tasks.EVERY,
+    *tasks.EVERY_TICK,
+    "celery.backend_cleanup",
+    "celery.chord_unlock",
+    "no.such.task",
+    "",
+    None,
+    7,
+    "os",
+]
 SETTLE_SECONDS = 240
 # An entry's id is `0-<ticket>`: one that follows, and those that no gate gives out.
 IDS = ["0-*", "0-*", "0-*", "0-*", "*", "5-1", "7-7"]
