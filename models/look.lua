@@ -11,7 +11,7 @@
 -- Before all other ARGV: whether the token is asked about (1 or 0), number of limits, whether the line is (1 or 0).
 --
 -- Answers {'REVOKED'}; {'RATE_LIMITED', which limit, how many ms to wait}; {'PASSED', fields of the entry (none where it
--- does not wait), settled through, pace}. Loaded behind limit.lua and asker.lua.
+-- does not wait), through which ticket all were told, pace}. Loaded behind limit.lua and asker.lua.
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -34,6 +34,5 @@ end
 
 if not asks_line then return {'PASSED', {}, '', ''} end
 local found = redis.call('XRANGE', KEYS[key + 1], ARGV[arg], ARGV[arg])[1]
-if not found then return {'PASSED', {}, '', ''} end
 local settled, pace = unpack(redis.call('HMGET', KEYS[key], 'settled_through', 'pace'))
-return {'PASSED', found[2], settled or '', pace or ''}
+return {'PASSED', found and found[2] or {}, settled or '', pace or ''}

@@ -7,12 +7,14 @@ the keys of a user, of an address and of a sale lie on different shards, which a
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from models import mailbox, rediskeys
 from models.gate import GivenBackError, Limit, TooOftenError
 from models.gateline import GateScript
 from models.purchases import in_line
 from models.record import PurchaseRecord
+from models.redisclient import read_count
 from models.settings import settings
 from models.trips import Trips
 
@@ -40,8 +42,16 @@ def _script() -> GateScript:
     return GateScript("\n".join((folder / name).read_text() for name in SCRIPTS))
 
 
-async def look(trips: Trips, onlooker: Onlooker, place: Place | None) -> PurchaseRecord | None:
-    """Count a look at the purchase at this place: the request, whoever's it is, if it waits in line.
+class Seen(NamedTuple):
+    """What Redis knows of a purchase: the request, whoever's it is, if it waits in line, and through which ticket the
+    outcomes of its sale were told to everybody (0: nobody knows)."""
+
+    waiting: PurchaseRecord | None = None
+    told_through: int = 0
+
+
+async def look(trips: Trips, onlooker: Onlooker, place: Place | None) -> Seen:
+    """Count a look at the purchase at this place.
 
     Without a place nothing is asked but whether whoever looks may. Raises GivenBackError and TooOftenError; redis
     errors where Redis is away, and GateBrokenError where something else lies in the place of a key. It may be repeated.
@@ -54,12 +64,10 @@ async def look(trips: Trips, onlooker: Onlooker, place: Place | None) -> Purchas
     await _ask(trips, onlooker, of_user, None)
     if of_address:
         await _ask(trips, None, of_address, None)
-    return await _ask(trips, None, [], place) if place else None
+    return await _ask(trips, None, [], place) if place else Seen()
 
 
-async def _ask(
-    trips: Trips, token: Onlooker | None, limits: list[tuple[str, Limit]], place: Place | None
-) -> PurchaseRecord | None:
+async def _ask(trips: Trips, token: Onlooker | None, limits: list[tuple[str, Limit]], place: Place | None) -> Seen:
     """Ask the parts of the script that are named; the limits by their keys. Raises as `look` does."""
     keys: list[str] = []
     arguments: list[str | int] = [int(token is not None), len(limits), int(place is not None)]
@@ -79,12 +87,13 @@ async def _ask(
     if code == TooOftenError.code:
         which, wait_ms = values
         raise TooOftenError(limits[which - 1][1], wait_ms)
-    return _waiting(place, *values) if place else None
+    return _seen(place, *values) if place else Seen()
 
 
-def _waiting(place: Place, fields: list[str], settled_through: str, pace: str) -> PurchaseRecord | None:
+def _seen(place: Place, fields: list[str], settled_through: str, pace: str) -> Seen:
+    told_through = read_count(settled_through) or 0
     if not fields:
-        return None
+        return Seen(None, told_through)
     sale_id, ticket = place
     entry = dict(zip(fields[::2], fields[1::2], strict=True))
-    return in_line(sale_id, mailbox.parse_entry(f"0-{ticket}", entry), settled_through, pace)
+    return Seen(in_line(sale_id, mailbox.parse_entry(f"0-{ticket}", entry), settled_through, pace), told_through)

@@ -41,10 +41,14 @@ class _Wait:
 
 
 class _Recent:
-    """The outcomes of a sale that were in the news lately, by ticket; what came first is forgotten first."""
+    """The outcomes of a sale that were in the news lately, by ticket; what came first is forgotten first.
+
+    `heard_through` is the ticket through which the last of the news had settled; 0 before the first.
+    """
 
     def __init__(self) -> None:
         self.asked_at = time.monotonic()
+        self.heard_through = 0
         self.outcomes: dict[int, tuple[PurchaseRecord, float]] = {}
 
     def remember(self, outcomes: list[PurchaseRecord]) -> None:
@@ -85,6 +89,12 @@ class Waiters:
             recent.asked_at = moment
             record, heard_at = recent.outcomes.get(ticket, (None, 0.0))
         return record if record is not None and record.user_id == user_id and heard_at >= since else None
+
+    def are_on_their_way(self, sale_id: int, ticket: int, told_through: int) -> bool:
+        """Whether the news of this ticket are on their way, now that the outcomes of all through `told_through` were
+        told: this process hears of the sale, and has not heard as far. Where it has, PostgreSQL is to be asked."""
+        recent = self._recent.get(sale_id)
+        return recent is not None and 0 < recent.heard_through < ticket <= told_through
 
     def _make_room(self, moment: float) -> None:
         """Anybody can ask about sales that nobody has news of."""
@@ -161,8 +171,10 @@ class Waiters:
 
     def hear(self, sale: SaleSnapshot, outcomes: list[PurchaseRecord]) -> None:
         with self._lock:
-            if sale.sale_id in self._recent:
-                self._recent[sale.sale_id].remember(outcomes)
+            recent = self._recent.get(sale.sale_id)
+            if recent is not None:
+                recent.remember(outcomes)
+                recent.heard_through = max(recent.heard_through, sale.settled_through)
             tickets = self._waits.get(sale.sale_id, {})
             for outcome in outcomes:
                 for ticket in {outcome.ticket, outcome.original_ticket or outcome.ticket}:

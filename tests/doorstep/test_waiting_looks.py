@@ -1,6 +1,7 @@
 """Looks that wait for the outcome: heard from the news, both ways, without PostgreSQL."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.doorstep.looking import (
 )
 from tests.doorstep.sides import bearer, numbers
 from tests.statements import statements
-from web import looks, stopping
+from web import looks, stopping, waiting
 from web.news import news
 from web.waiting import waiters
 
@@ -30,6 +31,37 @@ def _ears(ways):
     """This process hears the news, and remembers none of the last test: its sales had the same ids."""
     waiters().missed()
     assert news().wait_until_connected(PATIENCE_SECONDS)
+
+
+def heard_of(make_sale, me):
+    """A sale whose news this process hears, with one purchase that it heard of; and the ticket of another in line."""
+    sale = make_sale()
+    first = buy(sale, me)
+    waiters().heard_of(sale.id, first, me)
+    settle_turn(sale.id)
+    eventually(lambda: waiters().heard_of(sale.id, first, me))
+    return sale, buy(sale, me)
+
+
+@contextmanager
+def late_news(monkeypatch, sale):
+    """What is said meanwhile arrives when somebody waits for it."""
+    hear = waiters().hear
+
+    def later(snapshot, outcomes):
+        eventually(lambda: waiters()._waits.get(sale.id))
+        hear(snapshot, outcomes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(waiters(), "hear", later)
+        yield
+
+
+@contextmanager
+def lost_news(monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(waiters(), "hear", lambda *_: None)
+        yield
 
 
 class TestWaiting:
@@ -78,6 +110,40 @@ class TestWaiting:
             with statements() as asked:
                 answer, _ = ask(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
             assert (told(answer), asked) == ((200, "confirmed"), [])
+
+    def test_whoever_asks_while_the_news_are_on_their_way_hears_them_and_postgres_is_not_asked(
+        self, ways, make_sale, me, monkeypatch
+    ):
+        monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", PATIENCE_SECONDS)
+        for ask in (ways.through, lambda **environ: (ways.around(**environ), None)):
+            sale, ticket = heard_of(make_sale, me)
+            with late_news(monkeypatch, sale):
+                settle_turn(sale.id)
+                with statements() as asked:
+                    answer, _ = ask(**look_of(me, sale, ticket, QUERY_STRING="wait=30"))
+            assert (told(answer), asked) == ((200, "confirmed"), [])
+
+    def test_news_that_never_come_are_in_postgres(self, ways, make_sale, me, monkeypatch):
+        sale, ticket = heard_of(make_sale, me)
+        with lost_news(monkeypatch):
+            settle_turn(sale.id)
+            answer = assert_told_alike(ways, **look_of(me, sale, ticket, QUERY_STRING="wait=30"))
+
+        assert told(answer) == (200, "confirmed")
+
+    def test_nobody_waits_for_what_was_never_asked_for_nor_for_news_that_came(self, ways, make_sale, me, monkeypatch):
+        monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", PATIENCE_SECONDS)
+        sale, ticket = heard_of(make_sale, me)
+        settle_turn(sale.id)
+        eventually(lambda: waiters().heard_of(sale.id, ticket, me))
+        waited = []
+        monkeypatch.setattr(waiters(), "_register", lambda *place: waited.append(place))
+
+        for viewer, at in ((me, ticket + 1), (next(numbers), ticket)):
+            environ = look_of(viewer, sale, at, QUERY_STRING="wait=30")
+            answer = assert_told_alike(ways, by_doorstep=False, **environ)
+            assert told(answer) == (404, "PURCHASE_NOT_FOUND")
+        assert waited == []
 
     def test_a_token_that_was_given_back_hears_nothing_though_the_news_had_it(self, ways, make_sale, me):
         sale = make_sale()

@@ -167,7 +167,7 @@ class TestALook:
 
         def seen(user_id, customer, ticket=2):
             who = Onlooker(user_id, "j", 0, customer, limits, limits)
-            return at_once(look(HELD, who, (sale.id, ticket)))
+            return at_once(look(HELD, who, (sale.id, ticket))).waiting
 
         assert [seen(8, "192.0.2.1").position for _ in range(3)] == [1] * 3
         for user_id, customer in ((8, "192.0.2.2"), (9, "192.0.2.1")):
