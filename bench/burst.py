@@ -20,7 +20,7 @@ from bench.progress import rounds_of
 from bench.result import Benchmark, Result, Row, Table, Target
 from bench.sale import exactness, new_sale, wait_until_line_is_empty
 from bench.sizes import size
-from bench.stack import Stack, measured_stack
+from bench.stack import Stack, cpu_seconds, machine_cpu_seconds, measured_stack
 
 UNITS = size(200, 20)
 FEW, MANY = size(2_000, 100), size(50_000, 300)
@@ -53,6 +53,8 @@ class Burst:
     last_sold: float
     last_refused: float
     counted: str
+    # Milliseconds of CPU an answer, of the load and whatever else is not the shop's.
+    rest_ms: float = 0.0
 
 
 Way = Callable[[int], Burst]
@@ -79,7 +81,8 @@ def run(rounds: int) -> Result:
                 Table(f"{crowd:,} buyers: {what}", "seconds from the first request", _rows(found[crowd], field))
                 for crowd in found
                 for what, field in (("the last unit is sold", "last_sold"), ("the last refusal", "last_refused"))
-            ],
+            ]
+            + [_weighed(found[MANY])],
             targets=_targets(found),
             notes=(*_notes(stack, threads), *_counted(found)),
             servers=stack.versions(),
@@ -113,7 +116,9 @@ def _ask_us(stack: Stack, crowd: int, buyers: BuyersFile, *, waits: bool) -> Bur
     sale_id = new_sale("Burst", stock=UNITS)
     path, headers = f"/api/flash-sales/{sale_id}/purchases", WAITING if waits else {}
     traffic = Traffic(stack.web_url, (path,), headers=headers, connections=CONNECTIONS)
+    before = _rest_seconds(stack)
     seen = rush(traffic, crowd, buyers, seconds_max=SECONDS_MAX).checked(201 if waits else 202, 409)
+    rest_ms = (_rest_seconds(stack) - before) * 1000 / crowd
     wait_until_line_is_empty(sale_id)
     sold, refused = seen.last_after(201), seen.last_after(409)
     if not waits:
@@ -122,7 +127,18 @@ def _ask_us(stack: Stack, crowd: int, buyers: BuyersFile, *, waits: bool) -> Bur
             row = database.execute(SETTLED, (sale_id,)).fetchone() or (None, None)
         sold = float(row[0] or seen.began_at) - seen.began_at
         refused = max(refused, float(row[1] or 0) - seen.began_at)
-    return Burst(sold, refused, exactness(sale_id, refusals=True).partition(" settled once each, ")[2])
+    return Burst(sold, refused, exactness(sale_id, refusals=True).partition(" settled once each, ")[2], rest_ms)
+
+
+def _rest_seconds(stack: Stack) -> float:
+    """What everything but the shop and its servers has used of this machine so far."""
+    of_shop = sum(row.cpu_seconds() for row in stack.rows.values())
+    return machine_cpu_seconds() - of_shop - cpu_seconds(stack.valkey_pid) - cpu_seconds(stack.postgres_pid)
+
+
+def _weighed(found: dict[str, list[Burst]]) -> Table:
+    rows = [Row(name, tuple(burst.rest_ms for burst in found[name])) for name in (ACCEPTED, PREFER)]
+    return Table(f"{MANY:,} buyers: CPU a request of the load and the rest of the machine", "milliseconds", rows)
 
 
 def _rows(found: dict[str, list[Burst]], field: str) -> list[Row]:

@@ -41,6 +41,7 @@ class Costs:
     fsync_ms: float  # of Redis's thread, once for all that it takes in one go; of PostgreSQL, once a batch; no CPU
     rest_ms: float  # of the load generator and the kernel's own threads, where they share the cores
     rest_refuse_ms: float  # the same for a refusal by web itself, which no disk hears of
+    rest_rush_ms: float  # the same where the generator reads in each answer what it says, as in a burst
     settle_worker_ms: float
     settle_beside_ms: float  # of the worker's: telling and reading ahead, while PostgreSQL writes
     settle_postgres_ms: float
@@ -73,6 +74,7 @@ ABOUT = {
     "fsync_ms": "Redis's wait for its disk, once for all that it takes in one go, and PostgreSQL's, once a batch, ms",
     "rest_ms": "CPU of the load generator and of the kernel's own threads a request, where they share the cores, ms",
     "rest_refuse_ms": "the same for a refusal that web repeats by itself, ms",
+    "rest_rush_ms": "the same in a burst, where the generator reads what each answer says, ms",
     "settle_worker_ms": "the worker's CPU for a request that is settled, ms",
     "settle_beside_ms": "of it, what it does while PostgreSQL writes, ms",
     "settle_postgres_ms": "PostgreSQL's CPU for a request that is settled, ms",
@@ -106,7 +108,7 @@ ASSUMED: dict[str, tuple[float, str]] = {
 
 WAITING = "a waiting request"
 # What a refusal costs at most.
-LET_IN = {"web_refuse_ms": "web_accept_ms", "rest_refuse_ms": "rest_ms"}
+LET_IN = {"web_refuse_ms": "web_accept_ms", "rest_refuse_ms": "rest_ms", "rest_rush_ms": "rest_ms"}
 
 
 def calibrate(folder: Path, *, processes: int = PROCESSES) -> tuple[Costs, list[Figure]]:
@@ -183,6 +185,10 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
         "rest_refuse_ms": (
             lambda: row("accept", "CPU a refusal after the sell-out, 2 processes", LOAD),
             "[accept](benchmarks/accept.md), 2 processes",
+        ),
+        "rest_rush_ms": (
+            lambda: row("burst", "50,000 buyers: CPU a request of the load and the rest of the machine", "202"),
+            "[burst](benchmarks/burst.md), 50,000 buyers",
         ),
         "fsync_ms": (
             lambda: row("promises", PRICE, "`appendfsync always`") - row("promises", PRICE, "`appendfsync everysec`"),

@@ -29,7 +29,7 @@ TOLERANCE = 0.2
 # What of the costs each prediction rests on, beside those without which there is no model.
 SETTLING = ("settle_worker_ms", "settle_beside_ms", "settle_postgres_ms", "settle_redis_ms", "turn_worker_ms")
 WHOLE = (*SETTLING, "fsync_ms", "turn_postgres_ms", "turn_redis_ms", "wake_ms", "idle_ms")
-BURST = (*WHOLE, "web_refuse_ms", "rest_refuse_ms")
+BURST = (*WHOLE, "web_refuse_ms", "rest_rush_ms")
 ANSWERED = (*WHOLE, "tell_ms")
 
 
@@ -107,6 +107,7 @@ def predict_whole(costs: Costs, *, seconds: float = 8.0) -> Outcome:
 
 def predict_burst(costs: Costs, buyers: int, units: int) -> Outcome:
     """What comes of a burst, everything on two cores, as `burst` measures it."""
+    costs = replace(costs, rest_ms=costs.rest_rush_ms, rest_refuse_ms=costs.rest_rush_ms)
     return _unheard(costs, Crowd(buyers, units, connections=CONNECTIONS, listening=0))
 
 

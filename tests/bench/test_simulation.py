@@ -14,7 +14,7 @@ from bench.turns import Turns
 from ops.errors import OpsError
 
 TICK_MS = 10.0
-NOTHING = Costs(*([0.0] * 18))
+NOTHING = Costs(*([0.0] * 19))
 
 
 @pytest.fixture(scope="module")
