@@ -55,6 +55,7 @@ WEIGHED = {
             "whoever wakes": 1.2,
         },
     },
+    "burst": {"50,000 buyers: CPU a request of the load and the rest of the machine": {"202": 0.1}},
     "answered": {"web's CPU a request": {"202, nobody waits": 0.5, "Prefer: wait": 0.7}},
     "whole": {
         "CPU while nobody buys": dict.fromkeys(("web", "worker", "PostgreSQL", "Redis", "chores and beat"), 10.0),
