@@ -149,11 +149,11 @@ def test_a_crowd_that_fits_is_no_finding(healthy, doctor, make_sale):
 def test_a_crowd_that_is_too_large_is_told_what_it_would_take(healthy, doctor, make_sale):
     sale = make_sale(opens_in=timedelta(minutes=5))
 
-    status, found = doctor("--sale", str(sale.id), "--crowd", "300000")
+    status, found = doctor("--sale", str(sale.id), "--crowd", "2000000")
 
     assert status == WARNED
     assert set(found) == {"LINE_SHORT", "DOOR_NARROW", "SOCKETS_FEW"}
-    assert found["LINE_SHORT"]["cure"] == "LINE_MAX=600000"
+    assert found["LINE_SHORT"]["cure"] == "LINE_MAX=4000000"
     assert "WEB_WORKERS=" in found["DOOR_NARROW"]["cure"]
 
 

@@ -24,6 +24,11 @@ BUYERS = (1, 2, 3)
 
 
 def look(who, place):
+    """The request, if it waits in line."""
+    return seen(who, place).waiting
+
+
+def seen(who, place):
     return at_once(looks.look(HELD, who, place))
 
 
@@ -50,6 +55,16 @@ class TestTheLine:
         assert look(onlooker(), (sale.id, 4)) is None
         assert look(onlooker(), (sale.id + 1, 1)) is None
         assert look(onlooker(), None) is None
+
+    def test_it_says_how_far_all_were_told_whether_anybody_waits_there_or_not(self, make_sale):
+        sale = make_sale()
+        for user_id in BUYERS:
+            ticket_of(sale, user_id)
+        settle_turn(sale.id, batches=1, batch_max=2)
+
+        assert [seen(onlooker(), (sale.id, ticket)).told_through for ticket in (1, 3, 4)] == [2, 2, 2]
+        assert seen(onlooker(), (sale.id + 1, 1)).told_through == 0
+        assert seen(onlooker(), None).told_through == 0
 
     def test_what_is_no_request_and_a_view_with_something_else_in_it_stop_nobody(self, make_sale):
         sale = make_sale()
