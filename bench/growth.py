@@ -184,7 +184,7 @@ def _used_bytes() -> int:
 def _drain_lines(rounds: int) -> tuple[list[Row], list[str]]:
     """A part of the long line, then as many in short ones, in turns.
 
-    As many, so that both take as long: PostgreSQL writes a quarter of a second's worth faster than it goes on writing.
+    As many, so that both take as long: a single short line is gone in a quarter of a second, which any pause decides.
     """
     model = Line(range(FIRST_USER, FIRST_USER + MODEL_LINE))
     short = Line(range(FIRST_USER, FIRST_USER + SHORT_LINE))

@@ -14,7 +14,7 @@ from models import tasks
 log = structlog.get_logger()
 
 # About twenty seconds of ticks. All of them may run late, one after the other, and do no harm.
-TICKS_WAITING_MAX = 100
+TICKS_WAITING_MAX = 30
 
 
 class BoundedScheduler(Scheduler):  # type: ignore[misc, unused-ignore]
