@@ -23,7 +23,7 @@ from models.settings import Settings, settings
 from ops.boot import http_problem, loopback_url
 from ops.errors import OpsError
 from ops.launch import raise_open_files
-from ops.ports import LOOPBACK, free_port
+from ops.ports import LOOPBACK, free_ports
 from ops.postgres import SHARED_BUFFERS_MB_DEFAULT
 from ops.processes import MIGRATE, SEED, Process, application
 from ops.throwaway import embedded_postgres, embedded_valkey
@@ -102,7 +102,7 @@ def measured_stack(without: Collection[str] = LEFT_OUT, **environment: str) -> I
         postgres = cleanup.enter_context(embedded_postgres(shared_buffers_mb=SHARED_BUFFERS_MB_DEFAULT))
         valkey = cleanup.enter_context(embedded_valkey())
         logs = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="doorbuster-bench-")))
-        ports = _free_ports(3)
+        ports = free_ports(3)
         os.environ |= {
             "ENVIRONMENT": "demo",
             "DATABASE_URL": postgres.url,
@@ -210,10 +210,3 @@ def _end(child: subprocess.Popen[bytes], process: Process) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    ports: list[int] = []
-    while len(ports) < count:
-        ports.append(free_port(taken=ports))
-    return ports

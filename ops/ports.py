@@ -45,3 +45,11 @@ def free_port(*, preferred: int | None = None, taken: Collection[int] = ()) -> i
         if port not in taken and bind_error(LOOPBACK, port) is None:
             return port
     raise OpsError(f"no free port between {EMBEDDED_PORT_FIRST} and {EMBEDDED_PORT_LAST} on {LOOPBACK}")
+
+
+def free_ports(count: int) -> list[int]:
+    """So many free ports, no two alike; as `free_port` otherwise."""
+    found: list[int] = []
+    while len(found) < count:
+        found.append(free_port(taken=found))
+    return found

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from models.settings import settings
 from ops.errors import OpsError
-from ops.ports import LOOPBACK, free_port
+from ops.ports import LOOPBACK, free_ports
 from ops.processes import application
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ class ThrowawayShop:
     """The running processes, by their names in the table."""
 
     def __init__(self, logs: Path, *, flower: bool = False) -> None:
-        self.port, self.live_port, self.flower_port = free_port(), free_port(), free_port()
+        self.port, self.live_port, self.flower_port = free_ports(3)
         # Flower watches; nobody buys there.
         self._left_out = frozenset() if flower else frozenset({"flower"})
         self._logs = logs

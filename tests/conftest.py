@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -35,6 +36,9 @@ from ops.throwaway import embedded_postgres, embedded_valkey
 from ops.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).parent.parent
+# An example that is held up by everything else on a machine says nothing about the code; each test has its own bound.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 numbers = count(1)
 # Deleting the few rows of a test takes 6 ms, cutting off every table and index 80. Where one has grown beyond this they
 # are cut off, dead rows and all. Both wait for whoever is still writing.

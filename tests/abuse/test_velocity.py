@@ -116,12 +116,13 @@ def test_what_lies_behind_the_window_no_longer_counts(make_sale, change_settings
     change_settings(VELOCITY_ACCOUNTS_FLAG="2", VELOCITY_ACCOUNTS_WINDOW_SECONDS="60")
     judge(Attempt(1, sale.id, OFFICE))
     seen = rediskeys.velocity_address(OFFICE)
-    seconds, _ = redis_client().time()
+    seconds, microseconds = redis_client().time()
+    now_ms = seconds * 1000 + microseconds // 1000
 
-    redis_client().zadd(seen, {"1": seconds * 1000 - 59_000})
+    redis_client().zadd(seen, {"1": now_ms - 50_000})
     assert verdicts(judge(Attempt(2, sale.id, OFFICE))) == [(Signal.MANY_ACCOUNTS, Verdict.FLAG, 2)]
 
-    redis_client().zadd(seen, {"1": seconds * 1000 - 61_000, "2": seconds * 1000 - 61_000})
+    redis_client().zadd(seen, {"1": now_ms - 61_000, "2": now_ms - 61_000})
     assert judge(Attempt(3, sale.id, OFFICE)) == []
     assert redis_client().zrange(seen, 0, -1) == ["3"]
 

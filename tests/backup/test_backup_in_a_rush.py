@@ -23,7 +23,7 @@ import requests
 from models.settings import Settings, settings
 from models.tokens import issue_access_token
 from ops.boot import loopback_url
-from ops.ports import free_port
+from ops.ports import free_ports
 from ops.reset import reset
 from ops.stack import running_environment
 from ops.state import DataDir
@@ -49,7 +49,7 @@ class Stack:
 
     def __init__(self, directory: Path) -> None:
         ours = {name.upper() for name in Settings.model_fields}
-        ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
+        ports = dict(zip(("PORT", "LIVE_PORT", "FLOWER_PORT"), map(str, free_ports(3)), strict=True))
         directory.mkdir()
         self.data = directory / "data"
         self.output = directory / "output.txt"

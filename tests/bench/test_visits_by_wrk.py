@@ -169,7 +169,7 @@ def test_who_polls_pauses_before_each_look(shop: Shop, buyers: BuyersFile) -> No
     _visit(shop, buyers, pause_ms=PAUSE_MS, seconds=2)
 
     assert min(shop.pauses) >= PAUSE_MS / 1000
-    assert sorted(shop.pauses)[len(shop.pauses) // 2] < 2 * PAUSE_MS / 1000
+    assert sorted(shop.pauses)[len(shop.pauses) // 2] < 5 * PAUSE_MS / 1000
 
 
 def test_who_is_sold_to_at_once_knows_at_once(shop: Shop, buyers: BuyersFile) -> None:

@@ -37,7 +37,7 @@ def test_a_request_that_was_ready_goes_in_within_the_first_moments_of_a_sale(buy
 
 
 def test_a_start_that_is_put_off_is_followed_at_once_and_waited_for(buyer, make_sale, sale_row):
-    sale = make_sale(opens_in=timedelta(seconds=50))
+    sale = make_sale(opens_in=timedelta(seconds=59))
     ann = buyer(f"/sales/{sale.id}")
     countdown = ann.page.get_by_role("timer").first
     expect(countdown).to_have_text(re.compile(r"^0:\d\d$"))
@@ -47,7 +47,7 @@ def test_a_start_that_is_put_off_is_followed_at_once_and_waited_for(buyer, make_
     # Nobody asked for it: nothing was sent, and no answer said so.
     move(sale, starts_at=3600)
     expect(countdown).to_have_text(re.compile(r"^(59:\d\d|1:00:00)$"))
-    move(sale, starts_at=6)
+    move(sale, starts_at=9)
     expect(countdown).to_have_text(re.compile(r"^0:0\d$"))
 
     sees(ann, "Confirmed")
@@ -96,7 +96,7 @@ def test_a_wrong_clock_of_the_client_changes_nothing(visit, buyer, make_sale):
     ann = buyer("/")
     ann.page.clock.set_system_time("2011-03-04T05:06:07Z")
     ann.open(f"/sales/{sale.id}")
-    move(sale, starts_at=8)
+    move(sale, starts_at=9)
 
     assert ann.page.evaluate("new Date().getFullYear()") == 2011
     expect(ann.page.get_by_role("timer").first).to_have_text(re.compile(r"^0:0\d$"))
@@ -146,7 +146,7 @@ def test_a_hold_is_given_back(buyer, make_sale):
 
 
 def test_a_hold_expires_before_its_buyers_eyes_and_the_other_sees_the_unit_come_back(buyer, make_sale):
-    sale = make_sale(total_stock=1, hold_seconds=3)
+    sale = make_sale(total_stock=1, hold_seconds=9)
     ann, bo = buyer(f"/sales/{sale.id}"), buyer(f"/sales/{sale.id}")
 
     button(ann, "Reserve").click()
@@ -265,7 +265,7 @@ def test_the_list_of_sales_is_live(visit, buyer, make_sale):
     expect(card).to_contain_text("2 left")
     expect(later).to_contain_text("starts in")
     expect(later).to_contain_text("200 units")
-    move(soon, starts_at=6)
+    move(soon, starts_at=9)
     expect(later).to_contain_text("starts in 0:0")
 
     ann = buyer(f"/sales/{sale.id}")

@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from models.settings import Settings
-from ops.ports import LOOPBACK, free_port
+from ops.ports import LOOPBACK, free_port, free_ports
 from tests.compose.test_compose import COMPOSE, OURS, SECRETS, table
 from tests.conftest import Servers
 from tests.ending import end
@@ -114,9 +114,9 @@ def test_the_options_of_a_node_are_those_of_a_durable_cluster(
     found: dict[str, Service], servers: Servers, tmp_path: Path
 ) -> None:
     """The very command of the container, with a real server in the place of the image's."""
-    port = free_port()
+    port, bus = free_ports(2)
     command = found["redis-3"]["command"][2].replace("$$", "$").replace("valkey-server", str(servers.valkey.binary))
-    command = command.replace("--dir /data", f"--dir {tmp_path} --port {port} --bind {LOOPBACK}")
+    command = command.replace("--dir /data", f"--dir {tmp_path} --port {port} --cluster-port {bus} --bind {LOOPBACK}")
     environment = {"REDIS_PASSWORD": "aPassword", "HOSTNAME": "redis-3", "PATH": os.environ["PATH"]}
 
     with running(["sh", "-c", command], environment):

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.ports import free_port
+
 CONFIGURATION = Path(__file__).parents[2] / "ops/proxy/nginx.conf"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or shutil.which("nginx")
 START_SECONDS_MAX = 120
@@ -70,11 +72,6 @@ class Door:
 
     def room(self, method: str, path: str, headers: dict[str, str] | None = None) -> str:
         return str(self.ask(method, path, headers)[1]["room"])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from models.settings import Settings
-from ops.ports import free_port
+from ops.ports import free_ports
 from ops.settings_table import renewed
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ class Step:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     directory = tmp_path_factory.mktemp("readme")
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     given = dict(zip(("PORT", "LIVE_PORT", "FLOWER_PORT"), map(str, ports), strict=True))
     # The rest as a newcomer has it, whatever the test run has set for itself.
     inherited = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}

@@ -56,6 +56,12 @@ def sold_out(make_sale):
     return make
 
 
+def for_long(monkeypatch):
+    """Whoever comes while a test runs is of one crowd, and hears what it was told, however long the test takes."""
+    monkeypatch.setattr(crowds, "CROWD_SECONDS", 3_600)
+    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+
+
 def code_of(answer):
     return answer.body.partition(b'"code":"')[2].partition(b'"')[0].decode()
 
@@ -63,7 +69,7 @@ def code_of(answer):
 def test_a_crowd_hears_from_the_process_what_the_gate_said_and_nobody_is_forgotten(
     ways, crowd, asked, sold_out, monkeypatch
 ):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     sale = sold_out()
 
     answers = [ways.through(**units(sale))[0] for _ in range(crowds.CROWD + 30)]
@@ -104,7 +110,7 @@ def test_a_crowd_is_let_in_again_soon_after_a_unit_comes_back(ways, crowd, asked
 
 
 def test_control_a_process_that_never_asks_again_sells_no_unit_that_comes_back(ways, crowd, sold_out, monkeypatch):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     sale = sold_out()
     for _ in range(crowds.CROWD):
         ways.through(**units(sale))
@@ -124,7 +130,7 @@ def test_control_a_process_that_never_asks_again_sells_no_unit_that_comes_back(w
     ],
 )
 def test_whoever_asks_for_anything_else_asks_the_gate(ways, crowd, sold_out, monkeypatch, other):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     sale = sold_out()
     for _ in range(crowds.CROWD):
         ways.through(**units(sale))
@@ -138,7 +144,7 @@ def test_whoever_asks_for_anything_else_asks_the_gate(ways, crowd, sold_out, mon
 
 
 def test_a_retry_has_its_first_answer_in_the_middle_of_a_crowd(ways, crowd, make_sale, monkeypatch):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     sale = make_sale(total_stock=1)
     mine = units(sale, HTTP_IDEMPOTENCY_KEY="mine")
     assert ways.through(**mine)[0].status.startswith("202")
@@ -155,7 +161,8 @@ def heard(crowd, code, times=1):
 
 
 @pytest.mark.parametrize("code", ["RATE_LIMITED", "VELOCITY_REFUSED", "REVOKED", "SEEN"])
-def test_what_is_said_of_one_buyer_is_not_said_of_the_sale(crowd, code):
+def test_what_is_said_of_one_buyer_is_not_said_of_the_sale(crowd, code, monkeypatch):
+    for_long(monkeypatch)
     heard(crowd, "SOLD_OUT", crowds.CROWD)
     heard(crowd, code)
     assert crowd.answer_for(7, 1).code == "SOLD_OUT"
@@ -195,7 +202,7 @@ def test_a_crowd_that_leaves_is_a_crowd_no_more(crowd):
 
 
 def test_what_somebody_else_left_in_place_of_a_count_stops_no_other_count(crowd, sold_out, ways, monkeypatch):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     spoilt, other = sold_out(), sold_out()
     for sale in (spoilt, other):
         for _ in range(crowds.CROWD + 3):
@@ -209,7 +216,7 @@ def test_what_somebody_else_left_in_place_of_a_count_stops_no_other_count(crowd,
 
 @pytest.mark.parametrize("error", [RedisConnectionError, ResponseError])
 def test_what_redis_could_not_be_told_is_told_later(crowd, sold_out, ways, monkeypatch, error):
-    monkeypatch.setattr(crowds, "REPEATED_SECONDS", 3_600)
+    for_long(monkeypatch)
     sale = sold_out()
     for _ in range(crowds.CROWD + 7):
         ways.through(**units(sale))

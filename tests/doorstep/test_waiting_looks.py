@@ -67,7 +67,8 @@ def lost_news(monkeypatch):
 class TestWaiting:
     pytestmark = pytest.mark.usefixtures("_ears")
 
-    def test_whoever_waits_in_line_is_woken_and_postgres_is_not_asked(self, ways, make_sale, me):
+    def test_whoever_waits_in_line_is_woken_and_postgres_is_not_asked(self, ways, make_sale, me, monkeypatch):
+        monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", PATIENCE_SECONDS)
         for ask in (ways.through, lambda **environ: (ways.around(**environ), None)):
             sale = make_sale()
             ticket = buy(sale, me)

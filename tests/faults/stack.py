@@ -27,7 +27,7 @@ from psycopg.rows import dict_row
 from models.settings import Settings, settings
 from ops.errors import OpsError
 from ops.launch import end_stack_processes
-from ops.ports import LOOPBACK, free_port
+from ops.ports import LOOPBACK, free_ports
 from ops.processes import Process, application
 from ops.state import DataDir
 from ops.supervisor import Supervisor
@@ -74,7 +74,7 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.disk = SmallDisk(home / "disk")
-        self.ports = {name: free_port() for name in (*WEBS, *LIVES)}
+        self.ports = dict(zip((*WEBS, *LIVES), free_ports(len(WEBS) + len(LIVES)), strict=True))
         self._exit = ExitStack()
         self._lines: dict[tuple[str, str], Line] = {}
         self._loops: Lines | None = None

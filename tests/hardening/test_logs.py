@@ -22,7 +22,6 @@ from models.settings import settings
 from models.user import Role
 from ops.throwaway_shop import throwaway_shop
 from tests.desk.conftest import HTML
-from tests.pipeline.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
 BUYERS = 30
@@ -170,7 +169,7 @@ def test_no_log_of_a_shop_holds_a_secret(store, make_sale, tmp_path, monkeypatch
                     caller.call("POST", "/api/auth/login", {"email": "olga@shop.test", "password": caller.password})
                     time.sleep(0.5)
         engine().dispose()
-        eventually(lambda: (caller.call("GET", "/readyz") or [0])[0] == 200, "the shop is whole again", 240)
+        shop.wait_until_ready()
     own = {
         "the password of PostgreSQL": urlsplit(known.psycopg_url).password,
         "the password of Redis": urlsplit(known.redis_url).password,

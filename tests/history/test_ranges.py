@@ -19,7 +19,6 @@ from models.settle import settle_turn
 from tests.history.conftest import next_sale_is, run_sql
 
 FIRSTS = "SELECT array_agg(first_sale_id ORDER BY first_sale_id) FROM sale_ranges WHERE whole = :whole"
-NEXT_MONTH = datetime.now(UTC).replace(day=1) + timedelta(days=32)
 
 
 def firsts(whole: str = "purchases") -> list[int]:
@@ -45,18 +44,19 @@ def test_ranges_stand_ready_ahead_and_nothing_more_is_made_the_second_time(range
 
 
 def test_the_first_sale_of_a_month_begins_a_range(ranges, make_sale):
+    next_month = datetime.now(UTC).replace(day=1) + timedelta(days=32)
     last = make_sale()
     assert last.id < RANGE_SALES
 
     keep_ranges()
     assert make_sale().id == last.id + 1, "the month goes on"
     for _ in range(2):
-        keep_ranges(NEXT_MONTH)
+        keep_ranges(next_month)
     first = make_sale()
     assert first.id == RANGE_SALES
-    run_sql("UPDATE flash_sales SET created_at = :made WHERE id = :id", made=NEXT_MONTH, id=first.id)
-    keep_ranges(NEXT_MONTH)
-    keep_ranges(NEXT_MONTH - timedelta(days=32))
+    run_sql("UPDATE flash_sales SET created_at = :made WHERE id = :id", made=next_month, id=first.id)
+    keep_ranges(next_month)
+    keep_ranges(next_month - timedelta(days=32))
     assert make_sale().id == RANGE_SALES + 1, "and neither another chore nor one that is late begins it again"
     buys_one(first.id)
 

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from models import first_page as first_pages
 from models import holds, rediskeys
 from models.database import transaction
-from models.first_page import FIELD, FIRST_PAGE, KEPT_MS, _keep, _read, first_page, renew
+from models.first_page import FIELD, FIRST_PAGE, _keep, _read, first_page, renew
 from models.leaderboard import chronological
 from models.purchase import Kind
 from models.redisclient import redis_client
@@ -14,6 +14,13 @@ from models.sale_rules import SaleNotFoundError
 from models.sales import archive_sale
 
 MARK = "[]"
+
+
+@pytest.fixture
+def kept_long(monkeypatch):
+    """A page is kept, for so many milliseconds, until a slow machine has done what a test is about."""
+    monkeypatch.setattr(first_pages, "KEPT_MS", 60_000)
+    return first_pages.KEPT_MS
 
 
 def tickets(rows):
@@ -29,7 +36,7 @@ def is_marked(sale):
     return redis_client().hget(rediskeys.leaderboard(sale.id), FIELD) == MARK
 
 
-def test_what_is_kept_is_shown_and_is_gone_within_a_second(make_sale, make_user, buy):
+def test_what_is_kept_is_shown_and_is_gone_when_its_time_is_over(make_sale, make_user, buy, kept_long):
     sale = make_sale()
     buy(sale, (make_user(), 1))
     shown = first_page(sale.id)
@@ -37,7 +44,7 @@ def test_what_is_kept_is_shown_and_is_gone_within_a_second(make_sale, make_user,
         session.execute(text("UPDATE users SET name = 'Renamed'"))
 
     assert first_page(sale.id) == shown
-    assert 0 < redis_client().pttl(rediskeys.leaderboard(sale.id)) <= KEPT_MS
+    assert 0 < redis_client().pttl(rediskeys.leaderboard(sale.id)) <= kept_long
     redis_client().delete(rediskeys.leaderboard(sale.id))
     assert [row.name for row in first_page(sale.id)] == ["Renamed"]
 
@@ -73,6 +80,7 @@ def test_a_refund_and_a_late_checkout_change_the_kept_page_at_once(make_sale, ma
     assert tickets(first_page(sale.id)) == [held]
 
 
+@pytest.mark.usefixtures("kept_long")
 def test_purchases_far_down_the_line_leave_the_kept_page_alone(make_sale, make_user, buy):
     sale = make_sale()
     ann = make_user()
@@ -91,6 +99,7 @@ def test_purchases_far_down_the_line_leave_the_kept_page_alone(make_sale, make_u
     assert tickets(first_page(sale.id)) == list(range(1, FIRST_PAGE + 1))
 
 
+@pytest.mark.usefixtures("kept_long")
 def test_where_nobody_looks_nothing_is_read(make_sale, make_user, buy, monkeypatch):
     sale = make_sale()
     read = []

@@ -207,8 +207,10 @@ def test_what_is_not_one_server_by_plain_tcp_is_asked_in_a_thread(monkeypatch, u
         settings.cache_clear()
 
 
-def test_whoever_waits_for_replicas_keeps_nobody_waiting(make_sale, threads):
+def test_whoever_waits_for_replicas_keeps_nobody_waiting(make_sale, threads, change_settings):
     """Of which there are none here: one waits for them in vain, on a connection of their own."""
+    # Redis notices ten times a second that somebody has waited long enough.
+    change_settings(REDIS_TIMEOUT_SECONDS="10")
 
     async def ask(trips):
         copies = Copies(1, 900, frozenset({"P"}))

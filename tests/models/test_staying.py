@@ -67,6 +67,7 @@ def come_as_it_leaves(monkeypatch, sale, heard):
     monkeypatch.setattr(mailbox, "watch", watch)
 
 
+@pytest.mark.usefixtures("patient")
 def test_who_comes_as_it_leaves_is_seen_by_its_last_look(make_sale, monkeypatch):
     sale, wakes = make_sale(), []
     admit(sale.id, 1, Kind.PURCHASE, 1)
@@ -79,6 +80,7 @@ def test_who_comes_as_it_leaves_is_seen_by_its_last_look(make_sale, monkeypatch)
     assert not redis_client().exists(rediskeys.awake(sale.id)), "or the wake-up for them could not be sent"
 
 
+@pytest.mark.usefixtures("patient")
 def test_control_without_the_last_look_they_wait_for_the_sweeper(make_sale, monkeypatch):
     sale, wakes = make_sale(), []
     admit(sale.id, 1, Kind.PURCHASE, 1)
@@ -95,7 +97,8 @@ def test_control_without_the_last_look_they_wait_for_the_sweeper(make_sale, monk
     assert (wakes, report.more, len(mailbox.read(sale.id, 10))) == ([False], False, 1)
 
 
-def test_a_worker_that_dies_while_it_stays_leaves_the_sale_asleep_for_a_moment_only(make_sale):
+def test_a_worker_that_dies_while_it_stays_leaves_the_sale_asleep_for_a_moment_only(make_sale, monkeypatch):
+    monkeypatch.setattr(rediskeys, "STAYING_MS", 2_000)
     sale = make_sale()
     admit(sale.id, 1, Kind.PURCHASE, 1)
     settle_turn(sale.id)

@@ -180,7 +180,7 @@ LEFT_TO_CHANCE = {
 }
 
 
-@pytest.mark.timeout(60 + 20 * EXAMPLES)
+@pytest.mark.timeout(400 + 20 * EXAMPLES)
 @pytest.mark.parametrize("role", ["nobody", "customer", "admin"])
 def test_every_answer_is_as_described(app, make_user, stock_shop, role):
     load_all_checks()

@@ -15,7 +15,7 @@ from models.settings import Settings
 from ops import boot
 from ops.checks import check_ports
 from ops.errors import OpsError
-from ops.ports import EMBEDDED_PORT_FIRST, EMBEDDED_PORT_LAST, free_port
+from ops.ports import EMBEDDED_PORT_FIRST, EMBEDDED_PORT_LAST, free_port, free_ports
 from ops.processes import Process
 from ops.reset import reset
 from ops.stack import running_environment, running_stack, write_stack
@@ -43,7 +43,7 @@ def taken_port() -> Iterator[int]:
 
 def run_make_run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m ops`, as make starts it, from a directory without a `.env`, with free ports unless told otherwise."""
-    ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
+    ports = dict(zip(("PORT", "LIVE_PORT", "FLOWER_PORT"), map(str, free_ports(3)), strict=True))
     place = {"DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "ops"],
@@ -151,7 +151,7 @@ def test_a_data_dir_that_cannot_be_made_is_told_so(tmp_path: Path) -> None:
     ],
 )
 def test_ports_that_cannot_be_taken_are_told_in_words(settings: dict[str, object], told: str) -> None:
-    free = {"port": free_port(), "live_port": free_port(), "flower_port": free_port()}
+    free = dict(zip(("port", "live_port", "flower_port"), free_ports(3), strict=True))
 
     with pytest.raises(OpsError, match=told):
         check_ports(Settings(_env_file=None, **(free | settings)))  # type: ignore[call-arg, arg-type]

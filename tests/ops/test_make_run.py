@@ -14,6 +14,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ import psutil
 import pytest
 
 from models.settings import Settings
-from ops.ports import free_port
+from ops.ports import free_ports
 from ops.stack import running_stack
 from ops.state import DataDir
 from ops.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = (".venv", ".git", ".data", ".env", "__pycache__", ".*_cache", ".hypothesis", "tests", "docs", "bench")
-OPEN_SECONDS_MAX = 120
+OPEN_SECONDS_MAX = 400
 BACK_SECONDS_MAX = 240
 STOP_SECONDS_MAX = 180
 ANSWER_SECONDS_MAX = 60
@@ -41,7 +42,7 @@ class Stack:
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout
         self.data_dir = DataDir.at(checkout / ".data")
-        self.ports = {name: str(free_port()) for name in ("PORT", "LIVE_PORT", "FLOWER_PORT")}
+        self.ports = dict(zip(("PORT", "LIVE_PORT", "FLOWER_PORT"), map(str, free_ports(3)), strict=True))
         # Neither the settings of these tests nor the words of the make that runs them.
         ours = {name.upper() for name in Settings.model_fields} | {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
         self.environment = {name: value for name, value in os.environ.items() if name not in ours} | self.ports
@@ -165,12 +166,12 @@ def flower_asks_for_its_password(stack: Stack) -> None:
 
 
 def nothing_listens_beyond_loopback(stack: Stack) -> None:
-    listening = [
-        connection.laddr.ip
-        for process in stack.processes()
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in stack.processes():
+        # One of PostgreSQL's may have done its work meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            connections = process.net_connections(kind="inet")
+            listening += [each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN]
 
     assert len(listening) >= 5
     assert set(listening) == {"127.0.0.1"}
@@ -232,8 +233,8 @@ def nothing_is_left_after(stack: Stack, number: signal.Signals) -> None:
 
 
 def token(stack: Stack, password: str) -> str:
-    _, answer = stack.ask("/api/auth/login", {"email": "buyer@doorbuster.example", "password": password})
-    return str(answer["data"]["accessToken"]) if answer else ""
+    status, answer = stack.ask("/api/auth/login", {"email": "buyer@doorbuster.example", "password": password})
+    return str(answer["data"]["accessToken"]) if status == 200 else ""
 
 
 def as_json(text: bytes) -> Any:

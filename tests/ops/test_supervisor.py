@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from models.settings import Settings
-from ops.launch import STACK_MARK, end_stack_processes, stack_processes
+from ops.launch import STACK_MARK, end_stack_processes
 from ops.processes import POSTGRES, REDIS, Process, application
 from ops.state import DataDir
 from ops.supervisor import Supervisor
@@ -134,8 +134,7 @@ def test_nothing_is_left_when_the_supervisor_itself_is_killed(supervisor: Superv
     _, alive = psutil.wait_procs(parts, timeout=WAIT_SECONDS_MAX)
     assert alive == []
     os.kill(server, signal.SIGKILL)
-    for orphan in stack_processes(str(supervisor.data_dir.path)):
-        orphan.kill()  # the shop's child, which the next start of a real stack would end
+    end_stack_processes(str(supervisor.data_dir.path))  # the shop's child, which the next start of a real stack ends
 
 
 def test_secrets_are_in_the_environment_of_the_parts_and_in_no_file(supervisor: Supervisor) -> None:

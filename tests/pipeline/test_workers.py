@@ -181,6 +181,8 @@ def test_a_paused_sale_answers_those_who_wait_and_sells_again_when_resumed(make_
 
     eventually(lambda: len(settled(sale.id)) == 3, "the waiting were answered")
     assert {row.reason for row in settled(sale.id).values()} == {"PAUSED"}
+    # Told as well: a Redis that has forgotten everything believes whoever comes first, and late.
+    eventually(lambda: drained(sale.id), "everybody was told")
     resume_sale(sale.id)
     assert len(waiting.accepted) == 3
     redis_client().flushall()

@@ -133,12 +133,12 @@ def test_steps_5_to_8_and_10_whoever_is_in_the_room_hears_of_every_unit(shop, cu
 
 
 def test_a_room_hears_the_start_and_the_end_by_time(shop, customer, sale):
-    _, made = sale(startTime=moment(seconds=2), endTime=moment(seconds=4))
+    _, made = sale(startTime=moment(seconds=5), endTime=moment(seconds=8))
     socket = shop.socket(token=customer.token)
     socket.send({"event": "joinFlashSale", "data": {"flashSaleId": made.body["id"]}})
 
-    started = socket.hear_until("flashSaleStarted")[-1]["data"]
-    ended = socket.hear_until("flashSaleEnded")[-1]["data"]
+    started = socket.hear_until("flashSaleStarted", seconds=30)[-1]["data"]
+    ended = socket.hear_until("flashSaleEnded", seconds=30)[-1]["data"]
 
     assert started["flashSaleId"] == made.body["id"]
     assert (ended["flashSaleId"], ended["reason"]) == (made.body["id"], "time-ended")

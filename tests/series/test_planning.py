@@ -192,9 +192,10 @@ def test_an_occurrence_that_was_left_out_is_made_if_its_place_is_free_before_it_
 
 def test_a_sale_cannot_be_made_over_a_run_that_stands_ready(make_series, make_product):
     product = make_product()
-    make_series(product_id=product.id)
-    over = sales.NewSale(product.id, "Over it", utc(2027, 1, 10, 17), utc(2027, 1, 10, 20))
-    before = sales.NewSale(product.id, "Before it", utc(2027, 1, 10, 16), utc(2027, 1, 10, 18))
+    # Far ahead: a sale is made by the real clock.
+    make_series(now=utc(2067, 1, 10, 12), product_id=product.id, starts_local=local(2067, 1, 1, 18))
+    over = sales.NewSale(product.id, "Over it", utc(2067, 1, 10, 17), utc(2067, 1, 10, 20))
+    before = sales.NewSale(product.id, "Before it", utc(2067, 1, 10, 16), utc(2067, 1, 10, 18))
 
     with pytest.raises(ActiveSaleExistsError):
         sales.create_sale(over, actor_id=None)

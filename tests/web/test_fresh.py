@@ -118,14 +118,14 @@ def test_who_changes_a_sale_sees_the_change_at_once(client, make_sale, admin):
     assert client.get(path).json["data"]["title"] == "Another"
 
 
-def test_what_was_read_before_a_change_is_not_kept_after_it(store):
+def test_what_was_read_before_a_change_is_not_kept_after_it(store, clock):
     seen = answers().changes
     answers().forget()
 
-    answers().keep("/old", b"{}", time.monotonic(), seen)
+    answers().keep("/old", b"{}", clock.now, seen)
 
     assert answers().find("/old") is None
-    answers().keep("/new", b"{}", time.monotonic(), answers().changes)
+    answers().keep("/new", b"{}", clock.now, answers().changes)
     assert answers().find("/new") == [b"{}"]
 
 
@@ -138,9 +138,9 @@ def test_a_refusal_and_a_query_are_not_kept(client, make_sale, reads):
         assert len(reads) != 1, path
 
 
-def test_only_so_many_answers_are_kept(store):
+def test_only_so_many_answers_are_kept(store, clock):
     for number in range(ANSWERS_MAX + 10):
-        answers().keep(f"/{number}", b"{}", time.monotonic(), answers().changes)
+        answers().keep(f"/{number}", b"{}", clock.now, answers().changes)
 
     assert answers().find("/9") is None
     assert answers().find("/10") is not None

@@ -49,7 +49,8 @@ def _settle_when_somebody_waits(sale):
     return thread
 
 
-def test_who_waits_in_line_is_woken_and_postgres_is_not_asked(client, make_sale, make_user, auth):
+def test_who_waits_in_line_is_woken_and_postgres_is_not_asked(client, make_sale, make_user, auth, monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", PATIENCE_SECONDS)
     sale, ann = make_sale(), make_user()
     ticket = admit(sale.id, ann.id, Kind.PURCHASE, 1).ticket
     settling = _settle_when_somebody_waits(sale)
