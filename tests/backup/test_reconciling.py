@@ -267,6 +267,8 @@ def test_a_line_is_not_rewritten_under_somebody_who_works(store, app_runner, who
     result = app_runner.invoke(args=["restored"])
     assert result.exit_code == 1
     assert "stop everything" in result.output
+    alone = app_runner.invoke(args=["restored", "--alone"])
+    assert (alone.exit_code, "every book agrees" in alone.output) == (0, True), "a copy remembers who lived then"
 
 
 def test_the_command_recounts_every_sale_and_says_which_is_wrong(store, app_runner, make_sale):

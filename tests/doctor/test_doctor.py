@@ -146,12 +146,13 @@ def test_a_transaction_that_nobody_ends_is_found(healthy, doctor, servers, monke
     monkeypatch.setattr("models.doctor.postgres_server.OLD_TRANSACTION_SECONDS", 0)
     with psycopg.connect(servers.postgres.url, application_name="somebody") as connection:
         connection.execute("SELECT 1")
+        theirs = connection.info.backend_pid
 
         found = [finding for finding in examine() if finding.code == "POSTGRES_OLD_TRANSACTION"]
 
     # The shop's own may be in the middle of one at this moment, too.
     [old] = [finding for finding in found if "somebody" in finding.what]
-    assert f"pg_terminate_backend({connection.info.backend_pid})" in old.cure
+    assert f"pg_terminate_backend({theirs})" in old.cure
     engine().dispose()
 
 
