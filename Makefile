@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset backup restore soak test check lock buyers rush bench scaling faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
+.PHONY: help run reset flask backup restore soak test check lock buyers rush bench scaling faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,9 @@ run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PO
 
 reset: install-local ## throw away what `make run` keeps in DATA_DIR
 	@$(VENV) -m ops.reset
+
+flask: install-local ## a command of the shop's, such as doctor, on the running stack (CMD=)
+	@$(VENV) -m ops.flask $(CMD)
 
 backup: install-local ## copy the servers of the running stack into a new folder, also in a rush (OUT=)
 	@$(VENV) -m ops.backup $(if $(OUT),--out '$(OUT)')

@@ -1,13 +1,9 @@
 """Whether everything that selling needs is up. Every question is bounded, so that asking never hangs."""
 
 import socket
-from functools import cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 
 from models import rediskeys
@@ -15,10 +11,9 @@ from models.connections import short_question
 from models.heartbeats import read_workers
 from models.lines import read_lines
 from models.redisclient import redis_client
+from models.revisions import can_run_on
 from models.settings import settings
 from models.tasks import SETTLEMENTS_QUEUE
-
-PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 1_000
@@ -33,11 +28,6 @@ def check_readiness() -> dict[str, str]:
     return check_database() | _check_redis() | _check_broker()
 
 
-@cache
-def _newest_migration() -> str | None:
-    return ScriptDirectory.from_config(Config(toml_file=str(PYPROJECT))).get_current_head()
-
-
 def check_database() -> dict[str, str]:
     """PostgreSQL and its migrations. Over a connection of its own: a pool that is busy selling is not down."""
     try:
@@ -48,8 +38,7 @@ def check_database() -> dict[str, str]:
                 row = None
     except psycopg.Error:
         return {"database": "down", "migrations": "unknown"}
-    at_head = row is not None and row[0] == _newest_migration()
-    return {"database": UP, "migrations": UP if at_head else "behind"}
+    return {"database": UP, "migrations": UP if can_run_on(row and row[0]) else "behind"}
 
 
 def _check_redis() -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""`python -m ops.health http URL | worker NAME | beat`: whether a process is well, as a container's health check.
+"""`python -m ops.health http URL | worker NAME | beat | tables`: whether a process is well, as a container's check.
+
+The last is whether PostgreSQL has the tables that this release needs: what a container waits for before it starts.
 
 The standard library for HTTP, so that the image needs no curl. A Celery process says "alive" into Redis from its own
 loop (worker/process.py); one whose loop hangs falls silent. Exits 0 for well, 1 with a line that says what is wrong.
@@ -25,7 +27,9 @@ def main(arguments: list[str]) -> str | None:
             from models import rediskeys  # noqa: PLC0415
 
             return heartbeat_problem(rediskeys.BEAT_HEARTBEAT)
-    return "usage: python -m ops.health http URL | worker NAME | beat"
+        case ["tables"]:
+            return tables_problem()
+    return "usage: python -m ops.health http URL | worker NAME | beat | tables"
 
 
 def http_problem(url: str) -> str | None:
@@ -46,6 +50,13 @@ def heartbeat_problem(key: str) -> str | None:
         return None if redis_client().exists(key) else f"{key} is not there: nobody says that it is alive"
     except RedisError as why:
         return f"Redis is away: {why}"
+
+
+def tables_problem() -> str | None:
+    from models.readiness import UP, check_database  # noqa: PLC0415
+
+    found = check_database()
+    return None if found["migrations"] == UP else f"database {found['database']}, migrations {found['migrations']}"
 
 
 if __name__ == "__main__":

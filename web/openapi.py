@@ -48,14 +48,17 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | dict[str, Any]] = {
 }
 
 REFUSALS = {
-    "400": "The input breaks a rule; `errors` names the fields",
+    "400": "The input breaks a rule: `VALIDATION_ERROR`, or a code of its own; `errors` names the fields",
     "401": "No token, or none that is valid: `TOKEN_MISSING`, `TOKEN_EXPIRED`, `TOKEN_INVALID`, `TOKEN_REVOKED`",
-    "403": "You may not; `ADDRESS_DENIED`: your address may not come in at all",
+    "403": "You may not: `FORBIDDEN`; `CSRF_TOKEN_INVALID`: a cookie without its proof; `ADDRESS_DENIED`: your address "
+    "may not come in at all",
     "404": "There is no such thing",
-    "413": "The body is too large",
+    "413": "The body is too large: `BODY_TOO_LARGE`",
     "415": "The body is not declared as JSON",
-    "429": "Too many requests; `Retry-After` says when to come back",
-    "503": "A part that is needed is away or full; `Retry-After` says when to come back",
+    "429": "Too many requests: `RATE_LIMITED`; `Retry-After` and `RateLimit` say when to come back",
+    "503": "A part that is needed is away or full: `UNAVAILABLE`, `LINE_FULL`, `TOKEN_CHECK_UNAVAILABLE`, "
+    "`NOT_REPLICATED`; `Retry-After` says when to come back. A request for units may stand all the same, unless it was "
+    "`LINE_FULL`: ask again with the same `Idempotency-Key`",
 }
 
 

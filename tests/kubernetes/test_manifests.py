@@ -115,7 +115,7 @@ def test_whoever_hangs_is_replaced_and_whoever_serves_leaves_one_after_the_other
 def test_everybody_waits_for_the_migration() -> None:
     for part, manifest in of_kind("Deployment").items():
         waits = [step["command"][2:] for step in pod(manifest).get("initContainers", [])]
-        assert waits == ([] if part == "flower" else [["alembic", "current", "--check-heads"]]), part
+        assert waits == ([] if part == "flower" else [["ops.health", "tables"]]), part
 
 
 def test_no_secret_is_written_down_and_every_setting_is_one() -> None:

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from models.database import engine
+from models.readiness import check_database
+from models.revisions import can_run_on, newest_revision
 from models.settings import settings
 from models.tables import metadata
 
@@ -89,3 +91,75 @@ def test_migrating_twice_and_at_once_is_migrating_once(servers):
     for process in both:
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors.decode()
+
+
+@pytest.fixture
+def later_tables(servers):
+    """The tables as a later release than this one left them."""
+    with engine().begin() as connection:
+        head = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9001'"))
+    yield "9001"
+    with engine().begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
+
+
+def run(*command):
+    environment = os.environ | {"DATABASE_URL": settings().psycopg_url}
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_a_release_goes_on_with_the_tables_of_a_later_one(later_tables):
+    migrated = run("alembic", "upgrade", "head")
+
+    assert (migrated.returncode, "left as they are" in migrated.stdout) == (0, True), migrated.stderr
+    assert run("ops.health", "tables").returncode == 0
+    assert check_database() == {"database": "up", "migrations": "up"}
+    with engine().connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == later_tables
+
+
+@pytest.mark.parametrize("command", [("upgrade", "0009"), ("downgrade", "0009"), ("check",), ("current",)])
+def test_nothing_else_passes_over_tables_that_it_does_not_know(later_tables, command):
+    done = run("alembic", *command)
+
+    assert done.returncode != 0
+    assert later_tables in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("revision", "can"),
+    [
+        (None, False),
+        ("0001", False),
+        (newest_revision(), True),
+        ("9001", True),
+        ("somebody else's", False),
+        ("zzzz", False),
+        ("99999", False),
+    ],
+)
+def test_a_release_runs_on_its_own_tables_and_on_later_ones(revision, can):
+    assert can_run_on(revision) is can
+
+
+def test_a_container_waits_for_the_tables_that_it_needs(servers):
+    with engine().begin() as connection:
+        head = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    try:
+        waits = run("ops.health", "tables")
+    finally:
+        with engine().begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
+
+    assert (waits.returncode, waits.stderr.strip()) == (1, "database up, migrations behind")
+    assert run("ops.health", "tables").returncode == 0

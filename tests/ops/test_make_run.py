@@ -127,6 +127,7 @@ def test_everything_runs_sells_survives_and_stops(stack: Stack) -> None:
     said = stack.start()
     password = a_buyer_can_log_in(stack, said)
     another_shell_finds_the_stack(stack)
+    the_shops_own_commands_find_it_too(stack)
     flower_asks_for_its_password(stack)
     nothing_listens_beyond_loopback(stack)
     a_second_stack_on_the_same_data_is_refused(stack)
@@ -155,6 +156,21 @@ def another_shell_finds_the_stack(stack: Stack) -> None:
     assert (found.port, found.environment) == (int(stack.ports["PORT"]), "demo")
     assert found.database_url
     assert found.redis_url
+
+
+def the_shops_own_commands_find_it_too(stack: Stack) -> None:
+    done = subprocess.run(
+        ["make", "flask", "CMD=doctor --json", f"PYTHON={sys.executable}"],
+        cwd=stack.checkout,
+        env=stack.environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BACK_SECONDS_MAX,
+    )
+
+    # Of a machine with little to spare the doctor may warn: then make says that something failed.
+    assert json.loads(done.stdout)["status"] < 2, done.stdout + done.stderr
 
 
 def flower_asks_for_its_password(stack: Stack) -> None:

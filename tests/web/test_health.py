@@ -117,7 +117,7 @@ def test_another_broker_that_is_away_is_named(client, change_settings):
 
 @pytest.mark.usefixtures("_heartbeats")
 def test_migrations_that_were_not_run_are_named(client, monkeypatch):
-    monkeypatch.setattr("models.readiness._newest_migration", lambda: "9999")
+    monkeypatch.setattr("models.revisions.newest_revision", lambda: "9999")
 
     answer = client.get("/readyz")
 
