@@ -28,6 +28,8 @@ from web.unauthorized import UnauthorizedError
 
 log = structlog.get_logger()
 
+# What is raised where Redis or PostgreSQL is away, or too busy to be waited for.
+AWAY = (*REDIS_AWAY, OutOfMemoryError, ReadOnlyError, OperationalError, InterfaceError, PoolTimeoutError)
 RETRY_AFTER_SECONDS = 1
 FIELDS_MAX = 20
 FIELD_LENGTH_MAX = 100
@@ -81,7 +83,7 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(ValidationError, refuse_invalid)
     app.register_error_handler(HTTPException, _refuse_http)
     app.register_error_handler(ParseException, _refuse_unreadable)
-    for away in (*REDIS_AWAY, OutOfMemoryError, ReadOnlyError, OperationalError, InterfaceError, PoolTimeoutError):
+    for away in AWAY:
         app.register_error_handler(away, _say_unavailable)
     app.register_error_handler(ResponseError, _say_spoilt)
     app.register_error_handler(DBAPIError, _judge_database_error)

@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from flask import request
 from flask.wrappers import Response
 
@@ -19,7 +20,7 @@ from web.auth import current_user
 from web.cursors import decode_cursor, encode_cursor
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.envelope import ok, refusal_body, respond, success_body
-from web.errors import STATUS_OF_CODE
+from web.errors import AWAY, STATUS_OF_CODE
 from web.guard import ASKED, pass_gate
 from web.limits import client_address
 from web.looks import look_at
@@ -40,6 +41,8 @@ from web.schemas_purchases import (
 from web.traces import note_outcome
 from web.waiting import waiters
 from web.wake import waker
+
+log = structlog.get_logger()
 
 blueprint = api_blueprint(
     "purchases",
@@ -181,10 +184,15 @@ async def wait_for_outcome(
     `since` is when the gate was asked, by the monotonic clock.
     """
 
-    def look() -> PurchaseRecord:
-        return find_purchase(admission.sale_id, admission.ticket, viewer_id=user_id)
+    def look() -> PurchaseRecord | None:
+        """None where nobody can say: it is in line all the same, and its ticket must not be lost with the answer."""
+        try:
+            return find_purchase(admission.sale_id, admission.ticket, viewer_id=user_id)
+        except AWAY as error:
+            log.warning("wait.unlooked", sale=admission.sale_id, error=type(error).__name__)
+            return None
 
-    if admission.replayed and (record := await trips.aside(look)).is_settled:
+    if admission.replayed and (record := await trips.aside(look)) is not None and record.is_settled:
         return record
     place = admission.sale_id, admission.ticket
     return note_outcome(await waiters().wait(trips, place, user_id, seconds, look, since=since))

@@ -5,6 +5,7 @@ web's threads may wait.
 """
 
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -20,12 +21,18 @@ from web.news import news
 
 # The share of web's request threads that may wait; the others answer.
 WAITING_SHARE = 0.5
+# The share in which one look of those who wait after the other may be made.
+LOOKING_SHARE = 0.25
 # As greenlets, or on a loop: more than a process has connections.
 WAITING_MAX = 5_000
 # How long to trust the news before PostgreSQL is asked: first for an outcome that came between the gate's answer and
 # the wait, then for news that never came.
 FIRST_LOOK_SECONDS = 0.5
 NEXT_LOOK_SECONDS = 2.0
+# How many of those who wait ask PostgreSQL at once: a crowd that has missed the news must not fill the threads, or the
+# connections, in which everybody else is answered. The others come again so much later.
+LOOKS_MAX = 4
+LOOK_LATER_SECONDS = 0.2, 1.0
 # How long a process goes on reading the news of a sale after the last who waited, and how many outcomes it remembers
 # of one sale: whoever asks a moment after the outcome came finds it here.
 INTEREST_SECONDS = 3.0
@@ -55,7 +62,11 @@ class _Recent:
         moment = time.monotonic()
         for outcome in outcomes:
             # What a ticket given out twice, or a duplicate, comes to is PostgreSQL's to say.
-            if outcome.original_ticket is None and outcome.duplicate_of is None:
+            if outcome.original_ticket is not None or outcome.duplicate_of is not None:
+                continue
+            known, _ = self.outcomes.get(outcome.ticket, (None, 0.0))
+            # A worker that was held up between its commit and its telling tells of a hold that has ended since.
+            if known is None or known.revision <= outcome.revision:
                 self.outcomes.pop(outcome.ticket, None)
                 self.outcomes[outcome.ticket] = outcome, moment
         for ticket in list(itertools.islice(self.outcomes, max(0, len(self.outcomes) - REMEMBERED_MAX))):
@@ -65,10 +76,11 @@ class _Recent:
 class Waiters:
     """Who waits for which ticket in this process."""
 
-    def __init__(self, places: int) -> None:
-        """`places` is how many may wait in threads, or as greenlets."""
+    def __init__(self, places: int, looks: int = LOOKS_MAX) -> None:
+        """`places` is how many may wait in threads, or as greenlets; `looks` how many of all may look at once."""
         self._places = threading.BoundedSemaphore(places)
         self._loop_places = threading.BoundedSemaphore(WAITING_MAX)
+        self._looks = threading.BoundedSemaphore(looks)
         self._lock = threading.Lock()
         self._waits: dict[int, dict[int, list[_Wait]]] = {}
         self._recent: dict[int, _Recent] = {}
@@ -97,9 +109,7 @@ class Waiters:
         return recent is not None and 0 < recent.heard_through < ticket <= told_through
 
     def _make_room(self, moment: float) -> None:
-        """Anybody can ask about sales that nobody has news of."""
-        if len(self._recent) < SALES_REMEMBERED_MAX:
-            return
+        """Anybody can ask about sales that nobody has news of, and what is over is not asked about again."""
         for sale_id, recent in list(self._recent.items()):
             if moment - recent.asked_at > INTEREST_SECONDS or len(self._recent) >= SALES_REMEMBERED_MAX:
                 del self._recent[sale_id]
@@ -110,14 +120,14 @@ class Waiters:
         place: Place,
         user_id: int,
         seconds: float,
-        look: Callable[[], PurchaseRecord],
+        look: Callable[[], PurchaseRecord | None],
         *,
         since: float = 0,
     ) -> PurchaseRecord | None:
         """The settled purchase at this place, or None if it did not settle in time or no place to wait was free.
 
-        `look` reads the purchase as it stands; it is asked now and then, in case the news were missed. `since`: see
-        `heard_of`.
+        `look` reads the purchase as it stands, or says None where it cannot; it is asked now and then, in case the news
+        were missed. `since`: see `heard_of`.
         """
         places = self._places if trips.holds_thread else self._loop_places
         if seconds <= 0 or not places.acquire(blocking=False):
@@ -134,19 +144,25 @@ class Waiters:
             places.release()
 
     async def _wait(
-        self, trips: Trips, wait: _Wait, end: float, look: Callable[[], PurchaseRecord]
+        self, trips: Trips, wait: _Wait, end: float, look: Callable[[], PurchaseRecord | None]
     ) -> PurchaseRecord | None:
         pause = FIRST_LOOK_SECONDS
         while (left := end - time.monotonic()) > 0:
             await wait.bell.heard(min(left, pause))
             if wait.record is not None:
                 return wait.record
-            record = await trips.aside(look)
-            if record.is_settled:
-                return record
+            if self._looks.acquire(blocking=False):
+                try:
+                    record = await trips.aside(look)
+                finally:
+                    self._looks.release()
+                if record is not None and record.is_settled:
+                    return record
+                pause = NEXT_LOOK_SECONDS
+            else:
+                pause = random.uniform(*LOOK_LATER_SECONDS)  # noqa: S311 - a pause
             if self._leaving:
                 return None
-            pause = NEXT_LOOK_SECONDS
         return None
 
     def _register(self, sale_id: int, ticket: int, wait: _Wait) -> None:
@@ -210,7 +226,10 @@ class Waiters:
 @once
 def waiters() -> Waiters:
     """The waiters of this process."""
-    places = WAITING_MAX if on_gevent() else max(1, int(settings().web_threads * WAITING_SHARE))
-    these = Waiters(places)
+    threads = settings().web_threads
+    if on_gevent():
+        these = Waiters(WAITING_MAX)
+    else:
+        these = Waiters(max(1, int(threads * WAITING_SHARE)), max(1, min(LOOKS_MAX, int(threads * LOOKING_SHARE))))
     news().add(these)
     return these

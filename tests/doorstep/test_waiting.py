@@ -4,10 +4,12 @@ import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+from models.database import engine
 from models.gate import admit
 from models.purchase import Kind
 from models.settle import settle_turn
 from tests.doorstep.sides import bearer, numbers, units
+from web import waiting
 from web.fresh import answers
 
 
@@ -57,6 +59,26 @@ def test_whoever_waits_is_told_the_outcome_either_way(ways, make_sale, monkeypat
         assert without_limits(short) == without_limits(long)
         # Whoever bought is not shown what was before.
         assert is_kept is (status != "201")
+
+
+def test_whoever_is_in_line_has_their_ticket_though_nobody_can_say_what_became_of_it(
+    ways, make_sale, store, monkeypatch
+):
+    """PostgreSQL is away: a request that was accepted is answered with its place, as it is where nobody waits."""
+    monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", 0.1)
+    sale = make_sale()
+    wishes = {"HTTP_IDEMPOTENCY_KEY": "key", "HTTP_PREFER": "wait=1"}
+    store.postgres.kill()
+    try:
+        first, by_doorstep = ways.through(**units(sale, HTTP_AUTHORIZATION=bearer(1), **wishes))
+        again, _ = ways.through(**units(sale, HTTP_AUTHORIZATION=bearer(1), **wishes))
+        around = ways.around(**units(sale, HTTP_AUTHORIZATION=bearer(1), **wishes))
+    finally:
+        store.postgres.start()
+        engine().dispose()
+
+    assert ((first.status[:3], by_doorstep), again.status[:3], around.status[:3]) == (("202", True), "202", "202")
+    assert all(b'"ticket":1' in answer.body for answer in (first, again, around))
 
 
 def headers_of_limits(answer):

@@ -1,12 +1,15 @@
 """Waiting for an outcome: woken by the news, and by PostgreSQL where the news had nothing."""
 
+import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from models import holds
 from models.gate import admit
+from models.looptrips import LoopTrips
 from models.purchase import Kind
 from models.record import PurchaseRecord
 from models.settle import settle_turn
@@ -170,3 +173,65 @@ def test_what_was_heard_before_the_gate_was_asked_is_about_another_request(make_
 
     assert (answer.status_code, answer.json["data"]["ticket"]) == (202, 1)
     assert waiters().heard_of(sale.id, 1, ann.id) is not None, "or nothing was remembered"
+
+
+def test_a_late_telling_does_not_bring_back_a_hold_that_has_ended(store):
+    """Of a worker that was held up between its commit and its telling."""
+    these = waiting.Waiters(1)
+    these.heard_of(7, 1, 1)
+    held = PurchaseRecord(7, 1, 1, "reservation", 1, "reserved", revision=10)
+    bought = held._replace(status="confirmed", revision=11)
+
+    these._recent[7].remember([bought])
+    these._recent[7].remember([held])
+
+    assert these.heard_of(7, 1, 1) == bought
+
+
+def test_what_is_over_is_forgotten_when_somebody_asks_about_another_sale(store, monkeypatch):
+    these = waiting.Waiters(1)
+    these.heard_of(7, 1, 1)
+    these.heard_of(8, 1, 1)
+    now = time.monotonic()
+    monkeypatch.setattr("web.waiting.time.monotonic", lambda: now + INTEREST_SECONDS + 1)
+
+    these.heard_of(9, 1, 1)
+
+    assert list(these._recent) == [9]
+
+
+@pytest.mark.parametrize(("looks", "others_are_answered"), [(4, True), (1_000, False)], ids=["as it is", "control"])
+def test_a_crowd_that_has_missed_the_news_leaves_threads_to_everybody_else(
+    store, monkeypatch, looks, others_are_answered
+):
+    """PostgreSQL says nothing, and 200 who wait on the loop want to know: somebody else needs a thread."""
+    monkeypatch.setattr(waiting, "FIRST_LOOK_SECONDS", 0.01)
+    these, is_over, has_begun = waiting.Waiters(1, looks), threading.Event(), threading.Event()
+    record = PurchaseRecord(7, 1, 1, "purchase", 1, "queued")
+
+    def look():
+        has_begun.set()
+        is_over.wait(PATIENCE_SECONDS)
+        return record
+
+    async def ask(trips):
+        waits = [asyncio.create_task(these.wait(trips, (7, ticket), 1, 30, look)) for ticket in range(200)]
+        while not has_begun.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        try:
+            answer = await asyncio.wait_for(trips.aside(lambda: "answered"), 5 if others_are_answered else 0.5)
+        except TimeoutError:
+            answer = None
+        is_over.set()
+        for wait in waits:
+            wait.cancel()
+        return answer, await asyncio.gather(*waits, return_exceptions=True)
+
+    async def on_loop():
+        return await ask(LoopTrips(threads))
+
+    with ThreadPoolExecutor(16) as threads:
+        answer, _ = asyncio.run(on_loop())
+
+    assert answer == ("answered" if others_are_answered else None)
