@@ -6,6 +6,8 @@ listen.
 
 import threading
 import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from models.purchases import changed_since
 from models.record import PurchaseRecord
 from models.sale_queries import snapshots_of
 from models.snapshot import SaleSnapshot
+from web.auth import Identity
 from web.listener import Joined, SocketListener, frame
 from web.news import news
 from web.purchase_json import purchase_json
@@ -25,8 +28,11 @@ from web.purchase_json import purchase_json
 log = structlog.get_logger()
 
 UPDATE_EVERY_SECONDS = 0.1
-# Outcomes of one sale that are told at most after the news were interrupted.
+# After a silence: how many buyers PostgreSQL is asked about at once, and how many of their outcomes in one sale.
+BUYERS_AT_ONCE = 1_000
 CATCH_UP_MAX = 10_000
+# Sales that nobody here joined, of which it is remembered how far their news were heard.
+OTHER_SALES_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -53,6 +59,49 @@ def _course(sale: SaleSnapshot) -> tuple[object, ...]:
     return sale.state, sale.paused, sale.starts_ms, sale.ends_ms
 
 
+class Heard:
+    """How far the news of each sale were heard, and behind which revision some may be missing. Under the hub's lock.
+
+    Of sales with a room, and while a buyer is here of others: buyers hear of their purchases whatever they joined.
+    """
+
+    def __init__(self) -> None:
+        self._through: OrderedDict[int, int] = OrderedDict()
+        self._missed_behind: dict[int, int] = {}
+
+    def begin(self, sale_id: int, revision: int) -> None:
+        """A room was shown this revision, and hears what comes; a sale that was heard of before stays where it was."""
+        self._through.setdefault(sale_id, revision)
+
+    def hear(self, sale_id: int, revision: int, rooms: Collection[int]) -> None:
+        """Of the sales without a room, those that nothing was heard of for longest are forgotten."""
+        self._through[sale_id] = max(revision, self._through.get(sale_id, revision))
+        self._through.move_to_end(sale_id)
+        while len(self._through) > len(rooms) + OTHER_SALES_MAX:
+            self.forget(next(known for known in self._through if known not in rooms))
+
+    def miss(self) -> None:
+        """The news were interrupted; where nobody could catch up with an earlier silence, that one counts."""
+        for sale_id, revision in self._through.items():
+            self._missed_behind[sale_id] = min(revision, self._missed_behind.get(sale_id, revision))
+
+    def take_missed(self) -> dict[int, int]:
+        """By sale, the revision behind which something may be missing; whoever cannot catch up gives it back."""
+        missed, self._missed_behind = self._missed_behind, {}
+        return missed
+
+    def give_back(self, missed: Mapping[int, int]) -> None:
+        self._missed_behind |= {sale_id: revision for sale_id, revision in missed.items() if sale_id in self._through}
+
+    def forget(self, sale_id: int) -> None:
+        self._through.pop(sale_id, None)
+        self._missed_behind.pop(sale_id, None)
+
+    def forget_others(self, rooms: Collection[int]) -> None:
+        for sale_id in self._through.keys() - set(rooms):
+            self.forget(sale_id)
+
+
 class Hub:
     """The rooms of this process."""
 
@@ -62,6 +111,7 @@ class Hub:
         self._interrupted = threading.Event()
         self._rooms: dict[int, _Room] = {}
         self._users: dict[int, set[SocketListener]] = {}
+        self._heard = Heard()
         # How often the news were interrupted, and came back.
         self.silences = 0
         threading.Thread(target=self._flush_for_ever, name="hub", daemon=True).start()
@@ -80,8 +130,9 @@ class Hub:
                 joined.behind = False
                 return False
             room = self._rooms.get(shown.sale_id)
-            if room is not None and room.told is None:
-                room.told = shown
+            if room is not None:
+                room.told = room.told or shown
+                self._heard.begin(shown.sale_id, shown.revision)
             joined.ready = True
             return True
 
@@ -95,14 +146,13 @@ class Hub:
         with self._lock:
             self._leave(listener, sale_id)
 
-    def identify(self, listener: SocketListener, user_id: int) -> None:
-        """From now on this listener hears of this buyer's own purchases."""
+    def identify(self, listener: SocketListener, identity: Identity) -> None:
+        """From now on this listener hears of this buyer's own purchases; with the next token it goes on hearing."""
         with self._lock:
-            self._users.setdefault(user_id, set()).add(listener)
-
-    def forget_user(self, listener: SocketListener) -> None:
-        with self._lock:
-            self._forget_user(listener)
+            if listener.identity is not None and listener.identity.user_id != identity.user_id:
+                self._forget_user(listener)
+            listener.identity = identity
+            self._users.setdefault(identity.user_id, set()).add(listener)
 
     def remove(self, listener: SocketListener) -> None:
         """The socket is gone."""
@@ -127,13 +177,17 @@ class Hub:
                 for listener in self._users.get(outcome.user_id, ()):
                     listener.send(settled_frame(outcome), outcome)
             room = self._rooms.get(sale.sale_id)
+            if room is not None or self._users:
+                self._heard.hear(sale.sale_id, sale.revision, self._rooms)
             if room is None or (room.latest is not None and room.latest.revision >= sale.revision):
                 return
             room.latest = sale
         self._news_came.set()
 
     def missed(self) -> None:
-        """The news were interrupted: the flusher asks PostgreSQL what they were."""
+        """The news were interrupted until now: the flusher asks PostgreSQL what they were."""
+        with self._lock:
+            self._heard.miss()
         self.silences += 1
         self._interrupted.set()
         self._news_came.set()
@@ -167,18 +221,30 @@ class Hub:
         return pause
 
     def _catch_up(self) -> None:
-        """Hear from PostgreSQL what was said while the reader was away."""
+        """Hear from PostgreSQL what was said while the reader was away: all of it, if need be the next time."""
         with self._lock:
-            told = {sale_id: room.told.revision for sale_id, room in self._rooms.items() if room.told}
+            missed = self._heard.take_missed()
             users = list(self._users)
+        if not missed:
+            return
         try:
-            for sale in snapshots_of(list(told)):
-                outcomes = changed_since(sale.sale_id, users, told[sale.sale_id], CATCH_UP_MAX) if users else []
-                self.hear(sale, outcomes)
+            for sale in snapshots_of(list(missed)):
+                if sale.revision > missed[sale.sale_id]:
+                    self._hear_since(sale, users, missed[sale.sale_id])
+                del missed[sale.sale_id]
         except SQLAlchemyError as error:
             log.warning("hub.still_behind", error=type(error).__name__)
+            with self._lock:
+                self._heard.give_back(missed)
             time.sleep(1.0)
-            self.missed()
+            self._interrupted.set()
+            self._news_came.set()
+
+    def _hear_since(self, sale: SaleSnapshot, users: list[int], revision: int) -> None:
+        self.hear(sale, [])
+        for first in range(0, len(users), BUYERS_AT_ONCE):
+            buyers = users[first : first + BUYERS_AT_ONCE]
+            self.hear(sale, changed_since(sale.sale_id, buyers, revision, CATCH_UP_MAX))
 
     @staticmethod
     def _tell(room: _Room) -> None:
@@ -205,6 +271,8 @@ class Hub:
             room.members.discard(listener)
             if not room.members:
                 del self._rooms[sale_id]
+                if not self._users:
+                    self._heard.forget(sale_id)
 
     def _forget_user(self, listener: SocketListener) -> None:
         if listener.identity is None:
@@ -214,6 +282,8 @@ class Hub:
             members.discard(listener)
             if not members:
                 del self._users[listener.identity.user_id]
+        if not self._users:
+            self._heard.forget_others(self._rooms)
 
 
 def settled_frame(outcome: PurchaseRecord) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.addresses import parse_address
 from models.errors import DomainError
-from web.auth import identity_of_token, redeem_ticket
+from web.auth import Identity, identity_of_token, redeem_ticket
 from web.fields import read_any_id
 from web.hub import hub
 from web.joining import join_sale
@@ -132,10 +132,8 @@ class Session:
             message = UNAUTHORIZED_ACCESS
         self._listener.send_error(code, message)
 
-    def _identify(self, identity: Any) -> None:
-        hub().forget_user(self._listener)
-        self._listener.identity = identity
-        hub().identify(self._listener, identity.user_id)
+    def _identify(self, identity: Identity) -> None:
+        hub().identify(self._listener, identity)
 
     def _user_id(self) -> int | None:
         return self._listener.identity.user_id if self._listener.identity else None
