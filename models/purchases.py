@@ -77,7 +77,7 @@ def _find_moved(sale_id: int, ticket: int, user_id: int) -> PurchaseRecord:
     if now_at is not None:
         found = _row(sale_id, now_at) or _waiting(sale_id, now_at)
         if found is not None and found.user_id == user_id:
-            return found
+            return _resolve_duplicate(found)
     refuse_archived_sale(sale_id)
     raise PurchaseNotFoundError
 
@@ -90,10 +90,17 @@ def _row(sale_id: int, ticket: int) -> PurchaseRecord | None:
 
 
 def _resolve_duplicate(record: PurchaseRecord) -> PurchaseRecord:
-    """The same request under a later ticket has the answer of the first."""
+    """The same request under a later ticket has the answer of the first.
+
+    Another request under the first's Idempotency-Key is told as it stands, rejected: the first's units are not what it
+    asked for. Such a one gets a ticket where Redis forgot the key, and the line knows a request by its key alone.
+    """
     if record.duplicate_of is None:
         return record
-    return _row(record.sale_id, record.duplicate_of) or record
+    first = _row(record.sale_id, record.duplicate_of)
+    if first is None or (first.kind, first.quantity) != (record.kind, record.quantity):
+        return record
+    return first
 
 
 def _waiting(sale_id: int, ticket: int) -> PurchaseRecord | None:

@@ -10,7 +10,7 @@ shard and one script may touch them together.
 | `{sale:7}:mailbox:draft` | stream | restored | restored | while a restore writes a line anew |
 | `{sale:7}:awake` | string | gate, sweeper | gate, settle | `AWAKE_MS`, or until settle begins |
 | `{sale:7}:asked` | string | settle | settle | `AWAKE_MS`, or until the one who settles looks again |
-| `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate | `idempotency_hours` |
+| `{sale:7}:key:<user>:<key>` | string `<ticket>:<body>` | gate | gate, web | `idempotency_hours` |
 | `{sale:7}:moved:<ticket>:<user>` | string `<ticket>` | announce | web | `idempotency_hours` |
 | `{sale:7}:events` | stream, ids `<revision>-1` | announce | live | the last ones, 2 days longer than its sale |
 | `{sale:7}:leaderboard` | hash | settle, holds, web | web | 1 s after it was read, or changed unread |

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import holds
+from models import holds, rediskeys
 from models.catalogue import find_product
 from models.database import database_now, transaction
 from models.errors import ConflictError, DomainError
@@ -21,12 +21,16 @@ from models.holds import HoldClosedError, HoldExpiredError, HoldNotFoundError
 from models.purchase import Kind, Purchase, Status
 from models.receipts import Claim, done_once
 from models.record import PurchaseRecord
+from models.redisclient import read_many
 from models.sale import FlashSale, SaleState
 from models.sale_rules import SaleNotFoundError
 from models.settings import settings
 
 # Holds of one buyer on one product that are looked at: far more than anybody has.
 HOLDS_MAX = 1_000
+# Sales of one product whose gates are asked for a key: a run of every minute has so many in less than two hours, and a
+# first try that is older than that has its row, or waits behind a worker that is long overdue.
+GATES_MAX = 100
 
 
 class QuantityMismatchError(ConflictError):
@@ -119,6 +123,39 @@ def purchase_of_key(product_id: int, user_id: int, key: str, kind: Kind, quantit
     if (row.kind, row.quantity) != (kind, quantity):
         raise KeyReusedError
     return PurchaseRecord.of(row)
+
+
+def sale_of_key(product_id: int, user_id: int, key: str) -> int | None:
+    """The sale of the product whose gate has admitted a request under this Idempotency-Key, whether that still waits
+    or not; None if there is none.
+
+    It answers for what is in line and has no row yet. The body is the gate's to check. Raises redis errors: where Redis
+    is away, nobody can say whether a request is new.
+    """
+    with transaction() as session:
+        sale_ids = session.scalars(_lately_on(product_id)).all()
+    if not sale_ids:
+        return None
+    known = read_many([rediskeys.idempotency(sale_id, user_id, key) for sale_id in sale_ids])
+    return next((sale_id for sale_id, request in zip(sale_ids, known, strict=True) if request is not None), None)
+
+
+def _lately_on(product_id: int) -> Select[int]:
+    """The sales of a product that have let somebody in for as long as a key is remembered, the latest first; those out
+    of sight too, whose line may still wait."""
+    remembered = timedelta(hours=settings().idempotency_hours)
+    is_open = FlashSale.state.in_((SaleState.SCHEDULED, SaleState.LIVE))
+    return (
+        select(FlashSale.id)
+        .where(
+            FlashSale.product_id == product_id,
+            FlashSale.starts_at <= func.now(),
+            # What is over was written when it ended, and nobody was let in after that.
+            or_(is_open, FlashSale.updated_at > func.now() - remembered),
+        )
+        .order_by(FlashSale.starts_at.desc(), FlashSale.id.desc())
+        .limit(GATES_MAX)
+    )
 
 
 def holds_of(user_id: int, page: int, limit: int) -> tuple[list[Hold], int, datetime]:

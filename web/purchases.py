@@ -9,7 +9,7 @@ from flask import request
 from flask.wrappers import Response
 
 from models.clock import EPOCH
-from models.gate import Admission
+from models.gate import Admission, KeyReusedError
 from models.looks import Place
 from models.purchase import Kind, Reason, Status, parse_purchase_id, purchase_id
 from models.purchases import PurchaseCursor, find_purchase, purchases_of
@@ -73,7 +73,7 @@ REJECTIONS = {
     Reason.NOT_STARTED: "The sale had not started",
     Reason.ENDED: "The sale had ended",
     Reason.PAUSED: "The sale was paused",
-    Reason.DUPLICATE: "This request was answered under an earlier ticket",
+    Reason.DUPLICATE: "Its Idempotency-Key was used for an earlier request",
     Reason.MALFORMED: "The request could not be read",
 }
 
@@ -161,8 +161,11 @@ def answer(record: PurchaseRecord, waited_seconds: float = 0) -> Response:
 def told(record: PurchaseRecord, waited_seconds: float = 0) -> tuple[dict[str, Any], int, dict[str, str]]:
     """What `answer` answers: body, status and headers.
 
-    An outcome is the answer to the request itself: 201, or the refusal that it came to.
+    An outcome is the answer to the request itself: 201, or the refusal that it came to. Raises KeyReusedError.
     """
+    if record.reason == Reason.DUPLICATE:
+        # The same request would be told the first's outcome (models/purchases.py): the key came with another body.
+        raise KeyReusedError
     data = purchase_json(record)
     headers = {"Location": f"/api/purchases/{purchase_id(record.sale_id, record.ticket)}"}
     if not record.is_settled:

@@ -3,7 +3,7 @@
 from models.errors import ForbiddenError
 from models.purchase import Kind
 from models.record import PurchaseRecord
-from models.reservations import purchase_of_key, sale_of_product
+from models.reservations import purchase_of_key, sale_of_key, sale_of_product
 from models.settings import settings
 from web.auth import current_user
 from web.preferences import idempotency_key, preferred_wait_seconds
@@ -37,8 +37,16 @@ def ask_for_product(product_id: int, quantity: int, kind: Kind) -> PurchaseRecor
     Raises ProductNotFoundError, SaleNotFoundError, KeyReusedError, and what the gate refuses.
     """
     key = idempotency_key()
-    if key:
-        earlier = purchase_of_key(product_id, current_user().user_id, key, kind, quantity)
-        if earlier is not None:
-            return earlier
-    return ask_for(sale_of_product(product_id).id, quantity, kind, wait_seconds())
+    if not key:
+        return ask_for(sale_of_product(product_id).id, quantity, kind, wait_seconds())
+    asked = product_id, current_user().user_id, key, kind, quantity
+    earlier = purchase_of_key(*asked)
+    if earlier is not None:
+        return earlier
+    # In this order: once another sale is the product's, the gate of the one before lets nobody in, and whom it did let
+    # in it knows. And what was settled since the rows were asked is found there, even if Redis loses its key just now.
+    sale_id = sale_of_product(product_id).id
+    known_to = sale_of_key(product_id, current_user().user_id, key)
+    if known_to is None and (earlier := purchase_of_key(*asked)) is not None:
+        return earlier
+    return ask_for(known_to or sale_id, quantity, kind, wait_seconds())

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from models.database import engine
 from models.gate import admit
 from models.purchase import Kind
+from models.redisclient import redis_client
 from models.settle import settle_turn
 from tests.doorstep.sides import bearer, numbers, units
 from web import waiting
@@ -79,6 +80,20 @@ def test_whoever_is_in_line_has_their_ticket_though_nobody_can_say_what_became_o
 
     assert ((first.status[:3], by_doorstep), again.status[:3], around.status[:3]) == (("202", True), "202", "202")
     assert all(b'"ticket":1' in answer.body for answer in (first, again, around))
+
+
+def test_another_request_under_a_key_that_redis_forgot_is_refused_either_way(ways, make_sale):
+    sale, me = make_sale(), bearer(next(numbers))
+    asked = units(sale, HTTP_AUTHORIZATION=me, HTTP_IDEMPOTENCY_KEY="key", HTTP_PREFER="wait=30")
+    with settling(sale.id):
+        first, _ = ways.through(**asked)
+        redis_client().flushall()
+        other, by_doorstep = ways.through(**asked | {"body": b'{"quantity":3}'})
+        around = ways.around(**asked | {"body": b'{"quantity":3}'})
+
+    assert (first.status[:3], other.status[:3], around.status[:3]) == ("201", "422", "422")
+    assert not by_doorstep, "a refusal that comes seldom is for Flask to say"
+    assert all(b'"code":"IDEMPOTENCY_KEY_REUSED"' in answer.body for answer in (other, around))
 
 
 def headers_of_limits(answer):

@@ -4,10 +4,12 @@ import pytest
 
 from models import mailbox, rediskeys
 from models.announce import KEPT_SECONDS, rebuild_view
+from models.audit import audit_sale
 from models.database import transaction
 from models.errors import ConflictError, NotFoundError
 from models.gate import KeyReusedError, admit
 from models.purchase import Kind, Purchase
+from models.purchases import as_it_stands, find_purchase
 from models.redisclient import redis_client
 from models.sales import patch_sale
 from models.settle import settle_turn
@@ -139,6 +141,35 @@ def test_a_key_that_redis_forgot_is_still_known_to_the_line(make_sale, sale_row)
     first, second = rows(sale.id)
     assert (second.status, second.reason, second.duplicate_of) == ("rejected", "DUPLICATE", first.ticket)
     assert sale_row(sale.id).sold == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantity", "told"),
+    [
+        (Kind.PURCHASE, 1, (1, "confirmed", None)),
+        (Kind.PURCHASE, 3, (2, "rejected", "DUPLICATE")),
+        (Kind.RESERVATION, 1, (2, "rejected", "DUPLICATE")),
+    ],
+    ids=["the same", "more units", "a hold"],
+)
+def test_only_the_same_request_is_told_the_firsts_outcome_under_a_key_that_redis_forgot(
+    make_sale, sale_row, kind, quantity, told
+):
+    sale = make_sale()
+    admit(sale.id, 1, Kind.PURCHASE, 1, idempotency_key="abc")
+    settle_turn(sale.id)
+    redis_client().flushall()
+    ticket = admit(sale.id, 1, kind, quantity, idempotency_key="abc").ticket
+    settle_turn(sale.id)
+
+    found = find_purchase(sale.id, ticket, viewer_id=1)
+
+    assert (found.ticket, found.status, found.reason) == told
+    assert (found.kind, found.quantity) == (kind, quantity)
+    assert as_it_stands(sale.id, ticket, None, viewer_id=1) == found
+    assert find_purchase(sale.id, ticket, viewer_id=9, is_admin=True) == found
+    after = sale_row(sale.id)
+    assert (after.sold, after.reserved, audit_sale(sale.id).agrees) == (1, 0, True)
 
 
 def test_redis_forgets_a_sale_that_is_over_but_never_one_that_somebody_waits_for(make_sale):
