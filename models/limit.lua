@@ -6,7 +6,8 @@ local function window_of(key, window_ms, now_ms)
   local kept = redis.call('GET', key)
   local start, before, count = string.match(kept or '', '^(%d+):(%d+):(%d+)$')
   local passed = start and now_ms - tonumber(start)
-  if not passed or passed >= 2 * window_ms then return now_ms, 0, 0 end
+  -- What begins in the future is of before the clock was set back, and would last until the clock is there again.
+  if not passed or passed < 0 or passed >= 2 * window_ms then return now_ms, 0, 0 end
   if passed >= window_ms then return tonumber(start) + window_ms, tonumber(count), 0 end
   return tonumber(start), tonumber(before), tonumber(count)
 end

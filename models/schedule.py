@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisClusterException
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models import mailbox, rediskeys
 from models.announce import announce, rebuild_view, tell
 from models.database import database_now, transaction
-from models.redisclient import read_count, redis_client
+from models.redisclient import REDIS_AWAY, read_count, redis_client
+from models.rediscluster import ClusterAwayError, ClusterClient
 from models.sale import EndReason, FlashSale, SaleState
 from models.sale_queries import snapshots_of
 from models.sale_rules import touch
@@ -79,7 +81,7 @@ def _advance(
 
 @dataclass(frozen=True, slots=True)
 class StaleLine:
-    """A sale whose oldest request has waited too long; `waited_ms` is 0 where its age cannot be read."""
+    """A sale whose oldest request has waited too long; `waited_ms` is 0 where its age cannot be told."""
 
     sale_id: int
     waited_ms: int
@@ -88,16 +90,52 @@ class StaleLine:
 def sweep_lines() -> list[StaleLine]:
     """Tell what Redis missed, and find the sales whose line waits though nobody is coming.
 
-    Raises what PostgreSQL or Redis raise when they are away.
+    The sales of a cluster's lost shard are passed over: it is asked once, and the others go on. Raises what PostgreSQL
+    or Redis raise when they are away.
     """
     stale: list[StaleLine] = []
+    lost: dict[str, Exception] = {}
+    is_any_there = False
     for page in _pages_of_current_sales():
-        _retell(page)
-        now_ms = _redis_now_ms()
-        for sale_id, admitted_ms in mailbox.oldest_waits([sale.sale_id for sale in page]).items():
-            waited_ms = now_ms - admitted_ms if admitted_ms is not None else 0
-            if admitted_ms is None or waited_ms >= STALE_LINE_MS:
-                stale.append(StaleLine(sale_id, waited_ms))
+        for shard, (node, sales) in _by_shard(page).items():
+            if shard in lost:
+                continue
+            try:
+                stale += _sweep(sales, node)
+                is_any_there = True
+            except REDIS_AWAY as error:
+                log.warning("sweep.shard_lost", shard=shard, error=type(error).__name__)
+                lost[shard] = error
+    if lost and not is_any_there:
+        raise next(iter(lost.values()))
+    return stale
+
+
+def _by_shard(page: list[SaleSnapshot]) -> dict[str, tuple[Any, list[SaleSnapshot]]]:
+    """The sales by the node that has their keys. None stands for the only one, and for nobody where one is missing."""
+    client: Any = redis_client()
+    if not isinstance(client, ClusterClient):
+        return {"Redis": (None, page)}
+    shards: dict[str, tuple[Any, list[SaleSnapshot]]] = {}
+    for sale in page:
+        try:
+            node = client.get_node_from_key(rediskeys.view(sale.sale_id))  # type: ignore[no-untyped-call]
+        except RedisClusterException:
+            node = None
+        shards.setdefault(node.name if node else "nobody", (node, []))[1].append(sale)
+    return shards
+
+
+def _sweep(sales: list[SaleSnapshot], node: Any) -> list[StaleLine]:
+    # Asked first: where a node says nothing, one question waits for it, and not one for each of its sales.
+    now_ms = _now_ms_at(node)
+    _retell(sales)
+    stale = []
+    for sale_id, admitted_ms in mailbox.oldest_waits([sale.sale_id for sale in sales]).items():
+        waited_ms = now_ms - admitted_ms if admitted_ms is not None else 0
+        # One from far ahead came before the clock was set back. One from a moment ahead came while this was asked.
+        if admitted_ms is None or abs(waited_ms) >= STALE_LINE_MS:
+            stale.append(StaleLine(sale_id, max(waited_ms, 0)))
     return stale
 
 
@@ -144,7 +182,11 @@ def _retell(page: list[SaleSnapshot]) -> None:
             rebuild_view(sale.sale_id, instead_of=told[sale.sale_id])
 
 
-def _redis_now_ms() -> int:
-    """The clock that dated the entries."""
-    seconds, microseconds = redis_client().time()  # type: ignore[misc]
+def _now_ms_at(node: Any) -> int:
+    """The clock that dated the entries: of this node of a cluster, or of the only Redis. Raises redis errors."""
+    client: Any = redis_client()
+    if isinstance(client, ClusterClient) and node is None:
+        client.learn()
+        raise ClusterAwayError("no node has the keys of these sales")
+    seconds, microseconds = client.time(target_nodes=[node]) if node else client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000

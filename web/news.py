@@ -13,6 +13,7 @@ from models import rediskeys
 from models.once import once
 from models.record import PurchaseRecord
 from models.redisclient import listening_client
+from models.rediscluster import ClusterClient
 from models.snapshot import SaleSnapshot
 
 log = structlog.get_logger()
@@ -72,7 +73,7 @@ class NewsReader:
 
     def _read(self) -> None:
         client = listening_client(SILENCE_SECONDS)
-        with client, client.pubsub() as channel:  # type: ignore[no-untyped-call]
+        with client, _channel_of(client) as channel:
             channel.psubscribe(rediskeys.NEWS_PATTERN)
             answered = True
             while True:
@@ -113,6 +114,14 @@ class NewsReader:
                 listener.hear(sale, outcomes)
             except Exception:
                 log.exception("news.listener_failed", sale=sale_id)
+
+
+def _channel_of(client: Any) -> Any:
+    """What one listens on. All nodes of a cluster pass the news on: any may be it, so that the next try is of another
+    where one is lost. Left to itself the client takes the same node every time, in every process."""
+    if isinstance(client, ClusterClient):
+        return client.pubsub(node=random.choice(client.get_nodes()))  # type: ignore[no-untyped-call]  # noqa: S311 - no secret
+    return client.pubsub()
 
 
 @once

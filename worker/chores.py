@@ -12,7 +12,7 @@ from models.fraud import prune_fraud_records
 from models.generations import tell_again
 from models.holds import expire_due_holds
 from models.ip_rule import prune_ip_rules
-from models.redisclient import redis_client
+from models.redisclient import REDIS_AWAY, redis_client
 from models.refusals import keep_refusals
 from models.sale_ranges import keep_ranges
 from models.schedule import close_due_sales, current_sale_ids, open_due_sales, sweep_lines
@@ -107,14 +107,19 @@ def tell_generations() -> int:
 def recount_audits() -> int:
     """Recount the current sales; a disagreement is logged as an error and never mended.
 
-    Refusals, which the gate counts in memory alone, are kept on the way.
+    Refusals, which the gate counts in memory alone, are kept on the way, unless Redis, or a shard of it, is away.
     """
-    disagreements = 0
+    disagreements, is_redis_there = 0, True
     for sale_id in current_sale_ids():
         try:
-            keep_refusals(sale_id)
+            if is_redis_there:
+                keep_refusals(sale_id)
         except ResponseError as error:
             log.warning("refusals.spoilt", sale=sale_id, error=str(error))
+        except REDIS_AWAY as error:
+            # Not asked again for each sale: they are kept a minute later.
+            is_redis_there = False
+            log.warning("refusals.not_kept", sale=sale_id, error=type(error).__name__)
         audit = audit_sale(sale_id)
         if not audit.agrees:
             disagreements += 1

@@ -63,6 +63,31 @@ def test_who_waits_as_long_as_they_are_told_is_let_in_and_not_a_moment_sooner(st
             assert _take(amount, at_ms)[0]
 
 
+def test_a_clock_that_is_set_back_an_hour_locks_nobody_out_for_an_hour(store):
+    """The windows begin anew: what is counted from then on is of the clock as it is."""
+    redis_client().delete("limit:test")
+    assert [_take(2, START_MS)[0] for _ in range(3)] == [True, True, False]
+
+    back_ms = START_MS - 3_600_000
+
+    assert [_take(2, back_ms)[0] for _ in range(2)] == [True, True]
+    is_in, wait_ms = _take(2, back_ms)
+    assert not is_in
+    assert _take(2, back_ms + wait_ms)[0]
+
+
+@tries(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(amount=st.integers(1, 8), steps=st.lists(st.integers(-100_000, 3_000), max_size=60))
+def test_nobody_waits_for_more_than_two_windows_whatever_the_clock_does(store, amount, steps):
+    redis_client().delete("limit:test")
+    at_ms = START_MS
+    for step in steps:
+        at_ms += step
+        is_in, wait_ms = _take(amount, at_ms)
+        assert is_in or 1 <= wait_ms <= 2 * WINDOW * 1000
+        assert is_in or _take(amount, at_ms + wait_ms)[0]
+
+
 def _ask(sale, user_id=1, *limits, key=None, generation=0):
     checks = Checks(TOKEN, generation, limits)
     return ask(sale.id, user_id, Kind.PURCHASE, 1, idempotency_key=key, checks=checks).admission()

@@ -1,13 +1,16 @@
 """Wake-ups over a broker of their own, another Redis or RabbitMQ, which is killed in the middle of a rush."""
 
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import AMQPError, PreconditionFailed
+from kombu import Connection
+from kombu.exceptions import ChannelError
 
 from models import rediskeys, tasks
 from models.audit import audit_sale
@@ -87,6 +90,29 @@ def test_a_broker_killed_in_the_middle_of_a_rush_stops_no_buyer_and_loses_nobody
     at = [row.settled_at for row in settled]
     assert at == sorted(at)
     assert audit_sale(sale.id).agrees
+
+
+@pytest.mark.timeout(600)
+def test_beat_sends_again_when_its_broker_is_back(broker, processes):
+    processes.start("beat")
+    # RabbitMQ may lose a queue for good that was declared only a moment before it is killed.
+    until(lambda: _ticks_waiting() > 6)
+    before = _ticks_waiting()
+
+    broker.kill()
+    # Long enough for a tick that could not be sent.
+    time.sleep(3)
+    broker.start()
+
+    # More than beat may have sent between the count and the kill.
+    until(lambda: _ticks_waiting() > before + 6, lambda: processes.log("beat")[-3000:])
+
+
+def _ticks_waiting() -> int:
+    """None where their queue is not there, or not yet again."""
+    with Connection(settings().celery_broker_url) as connection, suppress(AMQPError, ChannelError):
+        return int(connection.default_channel.queue_declare(tasks.CHORES_QUEUE, passive=True).message_count)
+    return 0
 
 
 def _assert_quorum_queues(broker: RabbitMQ) -> None:

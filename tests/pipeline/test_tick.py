@@ -7,13 +7,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from models import rediskeys, tasks
+from models.audit import audit_sale
 from models.database import transaction
 from models.gate import admit
 from models.purchase import Kind
 from models.redisclient import redis_client
 from models.settle import settle_turn
 from worker.app import app
-from worker.chores import open_due, tick
+from worker.chores import open_due, recount_audits, tick
 
 # What PostgreSQL then says to whoever opens a sale.
 FORBID_OPENING = "ALTER TABLE flash_sales ADD CONSTRAINT nothing_opens CHECK (state <> 'live' OR title <> 'Forbidden')"
@@ -80,3 +81,19 @@ def test_what_a_tick_does_can_be_sent_by_itself_as_an_older_beat_does(store):
     assert redis_client().exists(rediskeys.BEAT_HEARTBEAT) == 1, "or newer chores would call an older beat dead"
     assert {*tasks.EVERY, *tasks.EVERY_TICK} <= app.tasks.keys()
     assert not set(tasks.EVERY) & set(tasks.EVERY_TICK)
+
+
+@pytest.mark.timeout(120)
+def test_books_are_recounted_while_redis_is_away(store, make_sale):
+    """Only the refusals, which Redis counts, are kept a minute later."""
+    sound, wrong = make_sale(), make_sale()
+    with transaction() as session:
+        session.execute(text("DELETE FROM stock_movements WHERE sale_id = :id"), {"id": wrong.id})
+    store.valkey.kill()
+    try:
+        disagreements = recount_audits()
+    finally:
+        store.valkey.start()
+        redis_client().connection_pool.disconnect()
+
+    assert (audit_sale(sound.id).agrees, disagreements) == (True, 1)
