@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TARGETS = {"help", "run", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate", "postman"}
 TARGETS |= {"browser", "proxy", "promtool", "pooler", "rabbitmq"}
-TARGETS |= {"screenshots", "wrk", "faults", "fuzz", "backup", "restore", "soak", "scaling"}
+TARGETS |= {"flask", "screenshots", "wrk", "faults", "fuzz", "backup", "restore", "soak", "scaling"}
 
 
 def make(*arguments: str, **environment: str) -> str:
