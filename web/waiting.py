@@ -21,7 +21,7 @@ from web.news import news
 
 # The share of web's request threads that may wait; the others answer.
 WAITING_SHARE = 0.5
-# The share in which one look of those who wait after the other may be made.
+# The share of them in which those who wait may ask PostgreSQL for their outcome.
 LOOKING_SHARE = 0.25
 # As greenlets, or on a loop: more than a process has connections.
 WAITING_MAX = 5_000

@@ -33,7 +33,7 @@ def _take(amount, at_ms):
     return left >= 0, wait_ms
 
 
-@tries(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(amount=st.integers(1, 8), gaps=st.lists(st.integers(0, WINDOW * 999), max_size=60))
 def test_the_gate_counts_as_the_library_does(store, amount, gaps):
     """The library's windows begin on the clock and ours with the first request: so the first comes on the clock."""
@@ -46,7 +46,7 @@ def test_the_gate_counts_as_the_library_does(store, amount, gaps):
             assert _take(amount, at_ms)[0] == library.hit(item), at_ms
 
 
-@tries(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(amount=st.integers(1, 8), gaps=st.lists(st.integers(0, 3_000), max_size=60))
 def test_who_waits_as_long_as_they_are_told_is_let_in_and_not_a_moment_sooner(store, amount, gaps):
     redis_client().delete("limit:test")
@@ -76,7 +76,7 @@ def test_a_clock_that_is_set_back_an_hour_locks_nobody_out_for_an_hour(store):
     assert _take(2, back_ms + wait_ms)[0]
 
 
-@tries(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(amount=st.integers(1, 8), steps=st.lists(st.integers(-100_000, 3_000), max_size=60))
 def test_nobody_waits_for_more_than_two_windows_whatever_the_clock_does(store, amount, steps):
     redis_client().delete("limit:test")

@@ -109,7 +109,7 @@ def test_beat_sends_again_when_its_broker_is_back(broker, processes):
 
 
 def _ticks_waiting() -> int:
-    """None where their queue is not there, or not yet again."""
+    """None of them where their queue is not there, or not yet again."""
     with Connection(settings().celery_broker_url) as connection, suppress(AMQPError, ChannelError):
         return int(connection.default_channel.queue_declare(tasks.CHORES_QUEUE, passive=True).message_count)
     return 0

@@ -100,9 +100,7 @@ def test_whatever_is_looked_at_the_two_ways_show_the_same(ways, make_sale):
         admit(sale.id, user_id, Kind.PURCHASE, 1)
     seen = set()
 
-    @hypothesis_settings(
-        max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
-    )
+    @hypothesis_settings(max_examples=200, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(LOOKED_AT, st.one_of(st.just({}), ASKED_WITH))
     def both_show_the_same(path, headers):
         path = path.replace("{}", str(sale.id)).encode().decode("latin-1")
@@ -120,9 +118,7 @@ def test_whatever_is_sent_the_two_ways_say_the_same(ways, make_sale):
     sale = make_sale(total_stock=1_000_000, max_per_purchase=2)
     seen = set()
 
-    @hypothesis_settings(
-        max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
-    )
+    @hypothesis_settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(BODIES, st.one_of(st.just({}), HEADERS))
     def both_say_the_same(body, headers):
         # Two buyers, since no sale begins anew for every case: their tickets differ, and nothing else may.

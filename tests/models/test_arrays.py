@@ -9,7 +9,7 @@ from models.clock import from_ms
 from models.gate import LAST_MS
 from models.outcomes import TIME
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # NUL and what is no character cannot be text in PostgreSQL; the mailbox lets neither through.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
 

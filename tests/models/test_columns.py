@@ -14,7 +14,7 @@ from models.totals import sums_of
 from tests.models.test_arrays import TEXTS
 from tests.models.test_decide import SALE
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 # Of many lists, some say the same throughout.
 ROWS = st.one_of(

@@ -217,7 +217,6 @@ def test_the_invariants_hold_in_any_order_of_events(make_sale):
         settings=settings(
             max_examples=40,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

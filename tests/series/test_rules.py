@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from dateutil.rrule import rrulestr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidError
@@ -128,7 +128,6 @@ DAYS = [
 ]
 
 
-@settings(deadline=None)
 @given(
     rule=st.sampled_from(DAYS),
     starts=st.datetimes(local(2024, 1, 1), local(2029, 1, 1)),

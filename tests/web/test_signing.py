@@ -135,7 +135,7 @@ def _read_quickly(token, kind=tokens.ACCESS):
         return None
 
 
-@tries(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_done_to_a_token_the_short_way_takes_none_that_the_library_refuses(app, data):
     token = data.draw(
