@@ -18,6 +18,8 @@ from ops.errors import OpsError
 
 # A row's median, from a benchmark's file; raises LookupError where there is no such row.
 Row = Callable[[str, str, str], float]
+# How to read a figure, and from which page it is then.
+Reading = tuple[Callable[[], float], str]
 
 PROCESSES = 2
 OF_PROCESSES = {1: "1 process", 2: "2 processes"}
@@ -118,7 +120,7 @@ def calibrate(folder: Path, *, processes: int = PROCESSES) -> tuple[Costs, list[
         found = _of_accepting(row, processes)
     except LookupError as why:
         raise OpsError(f"accepting must be measured first, by `make bench ONLY=accept`: {why}") from why
-    for name, (read, source) in _of_the_rest(row).items():
+    for name, (read, source) in (_of_settling(row) | _of_the_rest(row)).items():
         found[name] = _read_or_assume(name, read, source, found)
     figures = [found[each.name] for each in fields(Costs)]
     return Costs(*(figure.value for figure in figures)), figures
@@ -148,8 +150,8 @@ def _rest(row: Row, table: str, source: str) -> Figure:
         return Figure("rest_ms", left_ms, ABOUT["rest_ms"], about)
 
 
-def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
-    """For each figure how to read it, and from which page it is then."""
+def _of_settling(row: Row) -> dict[str, Reading]:
+    """What settling costs, by request and by turn."""
 
     def turn(name: str) -> Callable[[], float]:
         return lambda: row("settle", "CPU a turn at a line of one request", name)
@@ -169,6 +171,22 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
         share = (BATCHES_PER_TURN - 1) / BATCHES_PER_TURN
         return row("settle", "CPU a request", "of the worker, beside PostgreSQL") / 1000 / share
 
+    settle, a_turn = "[settle](benchmarks/settle.md)", "[settle](benchmarks/settle.md): lines of one request"
+    return {
+        "settle_worker_ms": (settled("worker"), settle),
+        "settle_beside_ms": (beside, settle),
+        "settle_postgres_ms": (settled("PostgreSQL, settling"), settle),
+        "settle_redis_ms": (settled("Redis"), settle),
+        "turn_worker_ms": (turn("worker"), a_turn),
+        "turn_postgres_ms": (turn("PostgreSQL, settling"), a_turn),
+        "turn_redis_ms": (turn("Redis"), a_turn),
+        "wake_ms": (turn("whoever wakes"), a_turn),
+    }
+
+
+def _of_the_rest(row: Row) -> dict[str, Reading]:
+    """What is neither of accepting nor of settling."""
+
     def idle() -> float:
         return sum(row("whole", "CPU while nobody buys", name) for name in IDLE)
 
@@ -176,7 +194,6 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
         waits, leaves = (row("answered", "web's CPU a request", name) for name in ("Prefer: wait", "202, nobody waits"))
         return max(0.0, waits - leaves)
 
-    settle, a_turn = "[settle](benchmarks/settle.md)", "[settle](benchmarks/settle.md): lines of one request"
     return {
         "web_refuse_ms": (
             lambda: row("accept", "CPU a refusal after the sell-out, 2 processes", "web"),
@@ -194,14 +211,6 @@ def _of_the_rest(row: Row) -> dict[str, tuple[Callable[[], float], str]]:
             lambda: row("promises", PRICE, "`appendfsync always`") - row("promises", PRICE, "`appendfsync everysec`"),
             "[promises](promises.md#what-it-costs), lowest rounds: `always` less `everysec`",
         ),
-        "settle_worker_ms": (settled("worker"), settle),
-        "settle_beside_ms": (beside, settle),
-        "settle_postgres_ms": (settled("PostgreSQL, settling"), settle),
-        "settle_redis_ms": (settled("Redis"), settle),
-        "turn_worker_ms": (turn("worker"), a_turn),
-        "turn_postgres_ms": (turn("PostgreSQL, settling"), a_turn),
-        "turn_redis_ms": (turn("Redis"), a_turn),
-        "wake_ms": (turn("whoever wakes"), a_turn),
         "idle_ms": (idle, "[whole](benchmarks/whole.md): the shop before anybody comes"),
         "tell_ms": (told, "[answered](benchmarks/answered.md): `Prefer: wait` less 202"),
         "frame_ms": (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 
-from bench.calibration import Figure
+from bench.calibration import Costs, Figure
 from bench.curves import draw
 from bench.findings import (
     CORES,
@@ -80,13 +80,7 @@ def page(findings: Findings) -> str:
         million=_million(findings.million),
         shards=SHARDS,
         sales=SALES,
-        crowd=CROWD,
-        repeated=REPEATED_SECONDS,
-        refusal_may=f"{(MINUTE + GRACE_SECONDS) * 1000 / MILLION:.3f}",
-        refusal_does=f"{costs.gate_accept_ms:.3f}",
-        refusals_seconds=_whole(MILLION * costs.gate_accept_ms / 1000),
-        refusals_rate=_whole(1000 / costs.gate_accept_ms),
-        processes_max=_whole(1000 / costs.gate_accept_ms / CROWD),
+        **_refusals(costs),
         trips=TRIPS,
         rounds=ROUNDS_A_TRIP,
         batches=BATCHES_PER_TURN,
@@ -104,6 +98,19 @@ def page(findings: Findings) -> str:
         taken=TAKEN,
         listening=f"{Crowd(1, 1).listening:.0%}",
     )
+
+
+def _refusals(costs: Costs) -> dict[str, str]:
+    """What the gate's refusals may cost where a million come, and what they do."""
+    return {
+        "crowd": str(CROWD),
+        "repeated": str(REPEATED_SECONDS),
+        "refusal_may": f"{(MINUTE + GRACE_SECONDS) * 1000 / MILLION:.3f}",
+        "refusal_does": f"{costs.gate_accept_ms:.3f}",
+        "refusals_seconds": _whole(MILLION * costs.gate_accept_ms / 1000),
+        "refusals_rate": _whole(1000 / costs.gate_accept_ms),
+        "processes_max": _whole(1000 / costs.gate_accept_ms / CROWD),
+    }
 
 
 def _million_answer(answers: Sequence[Answer]) -> str:

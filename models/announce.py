@@ -66,21 +66,10 @@ def announce(
     known = settings()
     sale_id = sale.sale_id
     wire = sale.to_wire()
-    said: dict[str, Any] = {"sale": wire, "outcomes": [outcome.to_wire() for outcome in outcomes]}
-    if traces:
-        said["traces"] = {str(ticket): trace for ticket, trace in traces.items()}
-    news = orjson.dumps(said)
     view = [text for pair in sale.to_view().items() for text in pair]
     bought_from = next((outcome.ticket for outcome in outcomes if outcome.status in BOUGHT), "")
     is_news, is_page_old, *time = _script()(
-        keys=[
-            rediskeys.view(sale_id),
-            rediskeys.mailbox(sale_id),
-            rediskeys.events(sale_id),
-            rediskeys.counts(sale_id),
-            rediskeys.leaderboard(sale_id),
-            *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
-        ],
+        keys=_keys(sale_id, strays),
         args=[
             sale.revision,
             sale.settled_through,
@@ -88,7 +77,7 @@ def announce(
             known.events_kept_max,
             "" if pace_per_second is None else round(pace_per_second, 1),
             rediskeys.news(sale_id),
-            news,
+            _news(wire, outcomes, traces),
             len(strays),
             known.idempotency_hours * 3600,
             KEPT_SECONDS if sale.is_over else "",
@@ -105,6 +94,25 @@ def announce(
     if is_page_old:
         first_page.renew(sale_id, time)
     return bool(is_news)
+
+
+def _keys(sale_id: int, strays: Sequence[Request]) -> list[str]:
+    return [
+        rediskeys.view(sale_id),
+        rediskeys.mailbox(sale_id),
+        rediskeys.events(sale_id),
+        rediskeys.counts(sale_id),
+        rediskeys.leaderboard(sale_id),
+        *(rediskeys.moved(sale_id, stray.ticket, stray.user_id) for stray in strays),
+    ]
+
+
+def _news(wire: Mapping[str, Any], outcomes: Sequence[PurchaseRecord], traces: Mapping[int, str]) -> bytes:
+    """What whoever waits is told: the sale, the outcomes, and of the traced ones where to go on."""
+    said: dict[str, Any] = {"sale": wire, "outcomes": [outcome.to_wire() for outcome in outcomes]}
+    if traces:
+        said["traces"] = {str(ticket): trace for ticket, trace in traces.items()}
+    return orjson.dumps(said)
 
 
 def _witness(request: Request) -> str:

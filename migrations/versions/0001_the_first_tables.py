@@ -15,6 +15,43 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _create_categories()
+    _create_users()
+    _create_products()
+    _create_sales()
+    _index_sales()
+    _create_purchases()
+    _index_purchases()
+    _create_stock_movements()
+
+
+def downgrade() -> None:
+    op.drop_index("ix_stock_movements_sale_id", table_name="stock_movements")
+    op.drop_table("stock_movements")
+    op.drop_index("uq_purchases_idempotency_key", table_name="purchases")
+    op.drop_index("ix_purchases_user", table_name="purchases")
+    op.drop_index("ix_purchases_original_ticket", table_name="purchases")
+    op.drop_index("ix_purchases_holds", table_name="purchases")
+    op.drop_index("ix_purchases_buyer", table_name="purchases")
+    op.drop_table("purchases")
+    op.drop_index("uq_flash_sales_active_product", table_name="flash_sales")
+    op.drop_index("ix_flash_sales_updated_at", table_name="flash_sales")
+    op.drop_index("ix_flash_sales_product_id", table_name="flash_sales")
+    op.drop_index("ix_flash_sales_due_start", table_name="flash_sales")
+    op.drop_index("ix_flash_sales_due_end", table_name="flash_sales")
+    op.drop_index("ix_flash_sales_created_at", table_name="flash_sales")
+    op.drop_table("flash_sales")
+    op.drop_index("ix_products_category_id", table_name="products")
+    op.drop_table("products")
+    op.drop_table("users")
+    op.drop_table("categories")
+
+
+def _index_where(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
+    op.create_index(name, table, columns, unique=unique, postgresql_where=sa.text(where))
+
+
+def _create_categories() -> None:
     op.create_table(
         "categories",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -26,6 +63,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_categories_name")),
         sa.UniqueConstraint("slug", name=op.f("uq_categories_slug")),
     )
+
+
+def _create_users() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -43,6 +83,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
         sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
+
+
+def _create_products() -> None:
     op.create_table(
         "products",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -70,8 +113,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_products_slug")),
     )
     op.create_index("ix_products_category_id", "products", ["category_id"], unique=False)
-    op.create_table(
-        "flash_sales",
+
+
+def _create_sales() -> None:
+    op.create_table("flash_sales", *_columns_of_sales(), *_rules_of_sales())
+
+
+def _columns_of_sales() -> list[sa.Column]:
+    return [
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=True),
@@ -106,6 +155,11 @@ def upgrade() -> None:
         sa.Column("archived_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+    ]
+
+
+def _rules_of_sales() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "(state IN ('ended', 'cancelled')) = (end_reason IS NOT NULL)",
             name=op.f("ck_flash_sales_an_end_has_a_reason"),
@@ -135,31 +189,25 @@ def upgrade() -> None:
         sa.CheckConstraint("total_stock >= 0", name=op.f("ck_flash_sales_total_stock_is_not_negative")),
         sa.ForeignKeyConstraint(["product_id"], ["products.id"], name=op.f("fk_flash_sales_product_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_flash_sales")),
-    )
+    ]
+
+
+def _index_sales() -> None:
     op.create_index("ix_flash_sales_created_at", "flash_sales", ["created_at"], unique=False)
-    op.create_index(
-        "ix_flash_sales_due_end",
-        "flash_sales",
-        ["ends_at"],
-        unique=False,
-        postgresql_where=sa.text("state IN ('scheduled', 'live')"),
-    )
-    op.create_index(
-        "ix_flash_sales_due_start",
-        "flash_sales",
-        ["starts_at"],
-        unique=False,
-        postgresql_where=sa.text("state = 'scheduled'"),
-    )
+    _index_where("ix_flash_sales_due_end", "flash_sales", ["ends_at"], "state IN ('scheduled', 'live')")
+    _index_where("ix_flash_sales_due_start", "flash_sales", ["starts_at"], "state = 'scheduled'")
     op.create_index("ix_flash_sales_product_id", "flash_sales", ["product_id"], unique=False)
     op.create_index("ix_flash_sales_updated_at", "flash_sales", ["updated_at"], unique=False)
-    op.create_index(
+    _index_where(
         "uq_flash_sales_active_product",
         "flash_sales",
         ["product_id"],
+        "state IN ('scheduled', 'live') AND NOT paused",
         unique=True,
-        postgresql_where=sa.text("state IN ('scheduled', 'live') AND NOT paused"),
     )
+
+
+def _create_purchases() -> None:
     op.create_table(
         "purchases",
         sa.Column("sale_id", sa.BigInteger(), nullable=False),
@@ -206,25 +254,25 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["sale_id"], ["flash_sales.id"], name=op.f("fk_purchases_sale_id")),
         sa.PrimaryKeyConstraint("sale_id", "ticket", name=op.f("pk_purchases")),
     )
+
+
+def _index_purchases() -> None:
     op.create_index("ix_purchases_buyer", "purchases", ["sale_id", "user_id"], unique=False)
-    op.create_index(
-        "ix_purchases_holds", "purchases", ["expires_at"], unique=False, postgresql_where=sa.text("status = 'reserved'")
-    )
-    op.create_index(
-        "ix_purchases_original_ticket",
-        "purchases",
-        ["sale_id", "original_ticket"],
-        unique=False,
-        postgresql_where=sa.text("original_ticket IS NOT NULL"),
+    _index_where("ix_purchases_holds", "purchases", ["expires_at"], "status = 'reserved'")
+    _index_where(
+        "ix_purchases_original_ticket", "purchases", ["sale_id", "original_ticket"], "original_ticket IS NOT NULL"
     )
     op.create_index("ix_purchases_user", "purchases", ["user_id", "admitted_at", "sale_id", "ticket"], unique=False)
-    op.create_index(
+    _index_where(
         "uq_purchases_idempotency_key",
         "purchases",
         ["sale_id", "user_id", "idempotency_key"],
+        "idempotency_key IS NOT NULL",
         unique=True,
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
+
+
+def _create_stock_movements() -> None:
     op.create_table(
         "stock_movements",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -250,35 +298,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stock_movements")),
     )
     op.create_index("ix_stock_movements_sale_id", "stock_movements", ["sale_id", "id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("ix_stock_movements_sale_id", table_name="stock_movements")
-    op.drop_table("stock_movements")
-    op.drop_index(
-        "uq_purchases_idempotency_key", table_name="purchases", postgresql_where=sa.text("idempotency_key IS NOT NULL")
-    )
-    op.drop_index("ix_purchases_user", table_name="purchases")
-    op.drop_index(
-        "ix_purchases_original_ticket", table_name="purchases", postgresql_where=sa.text("original_ticket IS NOT NULL")
-    )
-    op.drop_index("ix_purchases_holds", table_name="purchases", postgresql_where=sa.text("status = 'reserved'"))
-    op.drop_index("ix_purchases_buyer", table_name="purchases")
-    op.drop_table("purchases")
-    op.drop_index(
-        "uq_flash_sales_active_product",
-        table_name="flash_sales",
-        postgresql_where=sa.text("state IN ('scheduled', 'live') AND NOT paused"),
-    )
-    op.drop_index("ix_flash_sales_updated_at", table_name="flash_sales")
-    op.drop_index("ix_flash_sales_product_id", table_name="flash_sales")
-    op.drop_index("ix_flash_sales_due_start", table_name="flash_sales", postgresql_where=sa.text("state = 'scheduled'"))
-    op.drop_index(
-        "ix_flash_sales_due_end", table_name="flash_sales", postgresql_where=sa.text("state IN ('scheduled', 'live')")
-    )
-    op.drop_index("ix_flash_sales_created_at", table_name="flash_sales")
-    op.drop_table("flash_sales")
-    op.drop_index("ix_products_category_id", table_name="products")
-    op.drop_table("products")
-    op.drop_table("users")
-    op.drop_table("categories")

@@ -15,6 +15,19 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _create_standing_version()
+    _create_ip_rules()
+    _create_fraud_records()
+    _index_fraud_records()
+
+
+def downgrade() -> None:
+    op.drop_table("fraud_records")
+    op.drop_table("ip_rules")
+    op.drop_table("standing_version")
+
+
+def _create_standing_version() -> None:
     op.create_table(
         "standing_version",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -22,6 +35,9 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name=op.f("ck_standing_version_there_is_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_standing_version")),
     )
+
+
+def _create_ip_rules() -> None:
     op.create_table(
         "ip_rules",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -38,6 +54,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ip_rules")),
         sa.UniqueConstraint("network", "action", name=op.f("uq_ip_rules_network_action")),
     )
+
+
+def _create_fraud_records() -> None:
     op.create_table(
         "fraud_records",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -65,6 +84,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fraud_records")),
     )
+
+
+def _index_fraud_records() -> None:
     op.create_index(
         "ix_fraud_records_at", "fraud_records", ["at"], unique=False, postgresql_where=sa.text("overruled_at IS NULL")
     )
@@ -81,9 +103,3 @@ def upgrade() -> None:
     op.create_index("ix_fraud_records_sale_id", "fraud_records", ["sale_id", "id"], unique=False)
     op.create_index("ix_fraud_records_signal", "fraud_records", ["signal", "id"], unique=False)
     op.create_index("ix_fraud_records_user_id", "fraud_records", ["user_id", "id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table("fraud_records")
-    op.drop_table("ip_rules")
-    op.drop_table("standing_version")

@@ -22,11 +22,12 @@ from ops.errors import OpsError
 from ops.rush.shop import TroubleError
 from tests.faults import kinds_beat, kinds_network, kinds_postgres, kinds_processes, kinds_redis
 from tests.faults.crowd import Crowd
+from tests.faults.evidence import gather
 from tests.faults.kinds import FAULTS, Fault, Site
 from tests.faults.ledger import Ask, Ledger
-from tests.faults.oracle import Row, SaleRow, Verdict, judge
+from tests.faults.oracle import Verdict, judge
 from tests.faults.plan import AskPlan, Plan, SalePlan, make_plan
-from tests.faults.stack import Stack
+from tests.faults.stack import POLL_SECONDS, Stack
 
 KINDS = (kinds_processes, kinds_redis, kinds_postgres, kinds_network, kinds_beat)  # by import they register
 
@@ -35,22 +36,11 @@ DRAIN_SECONDS = 15.0
 GIVE_UP_SECONDS = 180.0
 RECOVERY_SECONDS_MAX = 300.0
 HOME_SECONDS_MAX = 120.0
-AUDIT_SECONDS_MAX = 60.0
-POLL_SECONDS = 0.1
 TOKEN_LIFETIME = timedelta(days=1)
 SETUP_SECONDS_MAX = 180.0
 # The rush begins when the sales are made and known.
 LEAD_SECONDS = 0.5
 
-ROWS = """
-    SELECT sale_id, ticket, user_id, kind, quantity, status, reason, idempotency_key AS key, duplicate_of,
-           original_ticket, admitted_at, settled_at
-    FROM purchases WHERE sale_id = ANY(%s)
-"""
-SALES = """
-    SELECT id AS sale_id, total_stock, sold, reserved, settled_through, ends_at IS NOT NULL AS has_end
-    FROM flash_sales WHERE id = ANY(%s)
-"""
 ADMIN = "INSERT INTO users (name, email, role) VALUES ('Operator', %s, 'admin') RETURNING id"
 
 
@@ -118,7 +108,8 @@ class _Course:
             for task in crowd:
                 if not task.cancelled() and task.done() and (error := task.exception()) is not None:
                     raise error
-            verdict = await self._ask_the_oracle(site, sale_ids)
+            evidence = await gather(self._stack, self._crowd, self._ledger, sale_ids)
+            verdict = judge(self._ledger, evidence.sales, evidence.rows, site.restores)
             if stuck:
                 verdict.complain(f"{len(stuck)} buyers never came home")
             self._judge_drain(verdict, drained_at, recovered_at, drain_seconds_max)
@@ -250,52 +241,3 @@ class _Course:
             verdict.complain(f"the line was not empty {GIVE_UP_SECONDS:.0f} s after recovery")
         elif drained_at - recovered_at > seconds_max:
             verdict.complain(f"the line was empty only {drained_at - recovered_at:.1f} s after recovery")
-
-    async def _ask_the_oracle(self, site: Site, sale_ids: Sequence[int]) -> Verdict:
-        """Ask for every accepted request once more, over HTTP, and hold all of it against PostgreSQL."""
-        for ask in self._ledger.accepted:
-            for ticket in ask.tickets:
-                await self._look_again(ask, ticket)
-        audits = {sale_id: await self._audit(sale_id) for sale_id in sale_ids}
-        sales, rows = await asyncio.to_thread(self._read, sale_ids, audits)
-        return judge(self._ledger, sales, rows, site.restores)
-
-    async def _look_again(self, ask: Ask, ticket: int) -> None:
-        for _ in range(20):
-            answer = await self._crowd.look(ask, ticket)
-            if answer is not None and answer.is_good:
-                ask.hear(time.monotonic(), ticket, str(answer.data["status"]), "look")
-                return
-            if answer is not None and answer.status == 404:
-                return
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _audit(self, sale_id: int) -> bool | None:
-        end = time.monotonic() + AUDIT_SECONDS_MAX
-        while time.monotonic() < end:
-            with suppress(TroubleError):
-                answer = await self._crowd.ask_anybody("GET", f"/api/flash-sales/{sale_id}/audit")
-                if answer.is_good:
-                    return bool(answer.data["agrees"])
-            await asyncio.sleep(POLL_SECONDS)
-        return None
-
-    def _read(self, sale_ids: Sequence[int], audits: dict[int, bool | None]) -> tuple[list[SaleRow], list[Row]]:
-        with self._stack.sql() as connection:
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            rows = [Row(**found) for found in connection.execute(ROWS, (list(sale_ids),))]  # type: ignore[arg-type]
-            found_sales: list[dict[str, Any]] = list(connection.execute(SALES, (list(sale_ids),)))
-        with_holds = {row.sale_id for row in rows if row.kind == "reservation"}
-        sales = [
-            SaleRow(
-                sale_id=sale["sale_id"],
-                total_stock=sale["total_stock"],
-                sold=sale["sold"],
-                reserved=sale["reserved"],
-                settled_through=sale["settled_through"],
-                audit_agrees=audits[sale["sale_id"]],
-                moved=sale["has_end"] or sale["sale_id"] in with_holds,
-            )
-            for sale in found_sales
-        ]
-        return sales, rows

@@ -32,6 +32,20 @@ NAMES = [
     7,
     "os",
 ]
+# What a task's headers may say besides its name and its id.
+HEADERS: list[dict[str, Any]] = [
+    {},
+    {"eta": "2999-01-01T00:00:00"},
+    {"eta": "yesterday"},
+    {"expires": "x"},
+    {"expires": -1},
+    {"retries": "many"},
+    {"timelimit": [None]},
+    {"timelimit": "x"},
+    {"lang": None},
+    {"group": 1, "root_id": [], "parent_id": {}},
+    {"argsrepr": 7, "origin": 7},
+]
 SETTLE_SECONDS = 240
 # An entry's id is `0-<ticket>`: one that follows, and those that no gate gives out.
 IDS = ["0-*", "0-*", "0-*", "0-*", "*", "5-1", "7-7"]
@@ -72,21 +86,7 @@ def messages() -> st.SearchStrategy[Message]:
     )
     body = st.tuples(args, st.dictionaries(st.text(max_size=9), values, max_size=2), values).map(json_bytes)
     body = body | values.map(json_bytes) | st.binary(max_size=40)
-    extra = st.sampled_from(
-        [
-            {},
-            {"eta": "2999-01-01T00:00:00"},
-            {"eta": "yesterday"},
-            {"expires": "x"},
-            {"expires": -1},
-            {"retries": "many"},
-            {"timelimit": [None]},
-            {"timelimit": "x"},
-            {"lang": None},
-            {"group": 1, "root_id": [], "parent_id": {}},
-            {"argsrepr": 7, "origin": 7},
-        ]
-    )
+    extra = st.sampled_from(HEADERS)
 
     @st.composite
     def made(draw: st.DrawFn) -> Message:

@@ -1,18 +1,16 @@
-"""Reference 002, an assessment: each requirement is a test whose name says it in our words."""
+"""Reference 002, an assessment: each requirement is a test whose name says it in our words.
 
-import subprocess
-import sys
+Its first section, the setup of the server: test_002_server_setup.py.
+"""
+
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from tests.reference.conftest import assert_refusal, eventually, moment
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -54,31 +52,6 @@ def outcome(shop, buyer, answer):
 
 def seen(shop, sale_id):
     return shop.call("GET", f"/api/flash-sales/{sale_id}").body["data"]
-
-
-# 1. Server setup
-
-
-def test_there_are_rest_apis_to_manage_the_event_and_to_purchase(shop):
-    paths = shop.call("GET", "/api/openapi.json").body["paths"]
-
-    assert {"get", "post"} <= set(paths["/api/flash-sales"])
-    assert {"get", "patch", "delete"} <= set(paths["/api/flash-sales/{sale_id}"])
-    assert "post" in paths["/api/flash-sales/{sale_id}/purchases"]
-
-
-def test_it_is_connected_to_its_database_and_says_so(shop):
-    checks = shop.call("GET", "/readyz").body["data"]["checks"]
-
-    assert set(checks.values()) == {"up"}
-
-
-def test_the_structure_keeps_rules_apart_from_transport():
-    program = Path(sys.executable).with_name("lint-imports")
-
-    checked = subprocess.run([sys.executable, str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert checked.returncode == 0, checked.stdout
 
 
 # 2. Flash sale simulation

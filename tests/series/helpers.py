@@ -1,4 +1,4 @@
-"""What the tests of series look at, and how they say when."""
+"""What the tests of series do and look at, and how they say when."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,11 @@ from typing import Any
 
 from models.database import transaction
 from models.errors import DomainError
+from models.gate import admit
+from models.purchase import Kind, Purchase
 from models.sale import FlashSale
 from models.series import SeriesRun
+from models.settle import settle_turn
 
 # Where the moved clock stands when a test begins.
 NOON = datetime(2027, 1, 10, 12, tzinfo=UTC)
@@ -37,6 +40,15 @@ def together(count: int, action: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+def buy(sale_id: int, user_id: int, quantity: int = 1, kind: Kind = Kind.PURCHASE) -> str:
+    """A buyer's outcome: its status, or why not."""
+    ticket = admit(sale_id, user_id, kind, quantity).ticket
+    settle_turn(sale_id)
+    with transaction() as session:
+        row = session.get_one(Purchase, (sale_id, ticket))
+    return row.reason or row.status
 
 
 def sales_of(series_id: int) -> list[FlashSale]:
