@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisClusterException
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -17,10 +16,10 @@ from models import mailbox, rediskeys
 from models.announce import announce, rebuild_view, tell
 from models.database import database_now, transaction
 from models.redisclient import REDIS_AWAY, read_count, redis_client
-from models.rediscluster import ClusterAwayError, ClusterClient
 from models.sale import EndReason, FlashSale, SaleState
 from models.sale_queries import snapshots_of
 from models.sale_rules import touch
+from models.shards import Shards, now_ms
 from models.snapshot import SaleSnapshot
 
 log = structlog.get_logger()
@@ -90,49 +89,27 @@ class StaleLine:
 def sweep_lines() -> list[StaleLine]:
     """Tell what Redis missed, and find the sales whose line waits though nobody is coming.
 
-    The sales of a cluster's lost shard are passed over: it is asked once, and the others go on. Raises what PostgreSQL
-    or Redis raise when they are away.
+    The sales of a cluster's lost shard are passed over: it is waited for once, and the others go on. Raises what
+    PostgreSQL or Redis raise when they are away.
     """
+    shards = Shards()
     stale: list[StaleLine] = []
-    lost: dict[str, Exception] = {}
-    is_any_there = False
     for page in _pages_of_current_sales():
-        for shard, (node, sales) in _by_shard(page).items():
-            if shard in lost:
-                continue
-            try:
-                stale += _sweep(sales, node)
-                is_any_there = True
-            except REDIS_AWAY as error:
-                log.warning("sweep.shard_lost", shard=shard, error=type(error).__name__)
-                lost[shard] = error
-    if lost and not is_any_there:
-        raise next(iter(lost.values()))
+        for found in shards.ask(page, lambda sale: rediskeys.view(sale.sale_id), _sweep):
+            stale += found
+    for shard, lost in shards.lost.items():
+        log.warning("sweep.shard_lost", shard=shard, error=type(lost.error).__name__)
+    shards.raise_without_any()
     return stale
 
 
-def _by_shard(page: list[SaleSnapshot]) -> dict[str, tuple[Any, list[SaleSnapshot]]]:
-    """The sales by the node that has their keys. None stands for the only one, and for nobody where one is missing."""
-    client: Any = redis_client()
-    if not isinstance(client, ClusterClient):
-        return {"Redis": (None, page)}
-    shards: dict[str, tuple[Any, list[SaleSnapshot]]] = {}
-    for sale in page:
-        try:
-            node = client.get_node_from_key(rediskeys.view(sale.sale_id))  # type: ignore[no-untyped-call]
-        except RedisClusterException:
-            node = None
-        shards.setdefault(node.name if node else "nobody", (node, []))[1].append(sale)
-    return shards
-
-
 def _sweep(sales: list[SaleSnapshot], node: Any) -> list[StaleLine]:
-    # Asked first: where a node says nothing, one question waits for it, and not one for each of its sales.
-    now_ms = _now_ms_at(node)
+    # Before the lines are read: what comes meanwhile has not waited.
+    at_ms = now_ms(node)
     _retell(sales)
     stale = []
     for sale_id, admitted_ms in mailbox.oldest_waits([sale.sale_id for sale in sales]).items():
-        waited_ms = now_ms - admitted_ms if admitted_ms is not None else 0
+        waited_ms = at_ms - admitted_ms if admitted_ms is not None else 0
         # One from far ahead came before the clock was set back. One from a moment ahead came while this was asked.
         if admitted_ms is None or abs(waited_ms) >= STALE_LINE_MS:
             stale.append(StaleLine(sale_id, max(waited_ms, 0)))
@@ -167,10 +144,11 @@ def _retell(page: list[SaleSnapshot]) -> None:
     pipeline = redis_client().pipeline(transaction=False)
     for sale in page:
         pipeline.hget(rediskeys.view(sale.sale_id), "revision")
-    told = {
-        sale.sale_id: read_count(revision)
-        for sale, revision in zip(page, pipeline.execute(raise_on_error=False), strict=True)
-    }
+    answers = pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, REDIS_AWAY):
+            raise answer
+    told = {sale.sale_id: read_count(revision) for sale, revision in zip(page, answers, strict=True)}
     for sale in page:
         if (revision := told[sale.sale_id]) is None or revision < sale.revision:
             announce(sale)
@@ -180,13 +158,3 @@ def _retell(page: list[SaleSnapshot]) -> None:
         if sale.revision < (told[sale.sale_id] or 0):
             log.error("view.spoilt", sale=sale.sale_id, revision=sale.revision, told=told[sale.sale_id])
             rebuild_view(sale.sale_id, instead_of=told[sale.sale_id])
-
-
-def _now_ms_at(node: Any) -> int:
-    """The clock that dated the entries: of this node of a cluster, or of the only Redis. Raises redis errors."""
-    client: Any = redis_client()
-    if isinstance(client, ClusterClient) and node is None:
-        client.learn()
-        raise ClusterAwayError("no node has the keys of these sales")
-    seconds, microseconds = client.time(target_nodes=[node]) if node else client.time()
-    return int(seconds) * 1000 + int(microseconds) // 1000

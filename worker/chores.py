@@ -44,8 +44,11 @@ def tick() -> None:
 
 
 def beat_arrived() -> None:
-    """Have everybody know that ticks come."""
-    redis_client().set(rediskeys.BEAT_HEARTBEAT, "1", ex=rediskeys.BEAT_HEARTBEAT_SECONDS)
+    """Have everybody know that ticks come. They do though Redis is away, or the shard of it that is told."""
+    try:
+        redis_client().set(rediskeys.BEAT_HEARTBEAT, "1", ex=rediskeys.BEAT_HEARTBEAT_SECONDS)
+    except REDIS_AWAY as error:
+        log.warning("heartbeat.untold", worker="beat", error=type(error).__name__)
 
 
 @app.task(name=tasks.OPEN_DUE_SALES)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any
 
 from sqlalchemy import or_, select
 
@@ -13,6 +13,7 @@ from models.doctor.finding import Finding, critical, warning
 from models.product import Product
 from models.redisclient import redis_client
 from models.sale import FlashSale, SaleState
+from models.shards import Shards, now_ms
 
 SOON = timedelta(days=7)
 LATE = timedelta(seconds=15)
@@ -38,8 +39,7 @@ def look() -> Iterator[Finding]:
     for sale, product_is_archived in rows:
         yield from _terms(sale, product_is_archived=product_is_archived)
         yield from _times(sale, at)
-    yield from _views([sale for sale, _ in rows])
-    yield from _lines([sale.id for sale, _ in rows])
+    yield from _in_redis([sale for sale, _ in rows])
     for sale, _ in rows[:AUDITS_MAX]:
         audit = audit_sale(sale.id)
         if not audit.agrees:
@@ -90,6 +90,21 @@ def _times(sale: FlashSale, at: datetime) -> Iterator[Finding]:
         )
 
 
+def _in_redis(sales: list[FlashSale]) -> Iterator[Finding]:
+    """What their shards know of them. One that is lost is a finding, and the others are examined."""
+    shards = Shards()
+    for found in shards.ask(sales, lambda sale: rediskeys.view(sale.id), _at_a_shard):
+        yield from found
+    for name, lost in shards.lost.items():
+        missed = ", ".join(str(sale.id) for sale in lost.missed)
+        what = f"the shard at {name} does not answer ({type(lost.error).__name__}): buyers of sales {missed} get 503"
+        yield critical("SHARD_LOST", what, "start one of its nodes; nothing else was found out about their lines")
+
+
+def _at_a_shard(sales: list[FlashSale], node: Any) -> list[Finding]:
+    return [*_views(sales), *_lines([sale.id for sale in sales], now_ms(node))]
+
+
 def _views(sales: list[FlashSale]) -> Iterator[Finding]:
     """The gate's copy may be missing, for it is rebuilt when somebody asks; it may not stay older than the row."""
     pipeline = redis_client().pipeline(transaction=False)
@@ -106,10 +121,9 @@ def _views(sales: list[FlashSale]) -> Iterator[Finding]:
                 )
 
 
-def _lines(sale_ids: list[int]) -> Iterator[Finding]:
-    seconds, _ = cast(tuple[int, int], redis_client().time())
+def _lines(sale_ids: list[int], at_ms: int) -> Iterator[Finding]:
     for sale_id, admitted_ms in mailbox.oldest_waits(sale_ids).items():
-        waited = int(seconds) - (admitted_ms or 0) // 1000
+        waited = (at_ms - (admitted_ms or 0)) // 1000
         if admitted_ms is not None and waited > LINE_WAIT_SECONDS_MAX:
             what = f"a request for sale {sale_id} has waited for {waited} s"
             yield critical("LINE_STUCK", what, "see the settling workers' log; the sweeper wakes the sale every 2 s")

@@ -4,8 +4,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
@@ -26,7 +24,6 @@ from models.redisclient import REDIS_AWAY, read_many, redis_client
 from models.rediscluster import ClusterAwayError
 from models.restored import reconcile
 from models.revocations import Spent, is_revoked, revoke, revoked_among, spend, tell_generation
-from models.settings import Settings, SettingsError, settings
 from models.settle import settle_turn
 from models.trips import HELD, at_once
 from models.velocity import Attempt, questions_about
@@ -42,45 +39,6 @@ def refusal(sale, quantity=1, user_id=1, checks=None, key=None):
     with pytest.raises(DomainError) as caught:
         ask(sale.id, user_id, Kind.PURCHASE, quantity, checks=checks, idempotency_key=key).admission()
     return caught.value.code
-
-
-class TestTheAddress:
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "redis+cluster://",
-            "redis+cluster://host:port",
-            "redis+cluster://a:1,,b:2",
-            "redis+cluster://:secret@a:1,b:99999",
-            "redis+cluster://a:1/3",
-        ],
-    )
-    def test_one_that_cannot_be_read_is_refused_without_its_password(self, url):
-        with pytest.raises(ValueError, match=r"(?i)redis_url") as wrong:
-            Settings(redis_url=url, broker_url="redis://b")
-        assert "secret" not in str(wrong.value)
-
-    @pytest.mark.parametrize("broker", ["", "redis+cluster://a:1"])
-    def test_a_cluster_is_no_place_for_celery(self, broker, monkeypatch):
-        # What this process knows is left alone: threads of it go on asking.
-        settings()
-        monkeypatch.setenv("REDIS_URL", "redis+cluster://a:1,b:2")
-        monkeypatch.setenv("BROKER_URL", broker)
-        with pytest.raises(SettingsError, match="BROKER_URL"):
-            settings.__wrapped__()
-        monkeypatch.setenv("BROKER_URL", "amqp://broker")
-        assert settings.__wrapped__().celery_broker_url == "amqp://broker"
-
-    def test_a_start_without_a_broker_says_what_is_missing_in_a_line(self):
-        given = os.environ | {
-            "REDIS_URL": "redis+cluster://a:1,b:2",
-            "BROKER_URL": "",
-            "DATABASE_URL": "postgresql://x",
-        }
-        asked = [sys.executable, "-c", "import celeryconfig"]
-        done = subprocess.run(asked, env=given, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode != 0
-        assert "BROKER_URL must be set beside a cluster in REDIS_URL" in done.stderr.splitlines()[-1]
 
 
 class TestTheGate:
