@@ -11,6 +11,7 @@ from models import rediskeys
 from models.connections import short_question
 from models.mailbox import parse_entry
 from models.redisclient import redis_client
+from models.shards import Shards, now_ms
 
 CONNECT_SECONDS = 2
 STATEMENT_MS = 1_000
@@ -35,21 +36,27 @@ class Line:
 
 
 def read_lines() -> list[Line]:
-    """The lines that are not empty, the one that waits longest first. Raises what psycopg or Redis raise."""
-    sale_ids = _sales()
+    """The lines that are not empty, the one that waits longest first; of a cluster's lost shard none. Raises what
+    psycopg or Redis raise."""
+    shards = Shards()
+    found = [line for lines in shards.ask(_sales(), rediskeys.mailbox, _lines_of) for line in lines]
+    shards.raise_without_any()
+    return sorted(found, key=lambda line: -line.oldest_wait_seconds)
+
+
+def _lines_of(sale_ids: list[int], node: Any) -> list[Line]:
     pipeline = redis_client().pipeline(transaction=False)
     for sale_id in sale_ids:
         pipeline.xlen(rediskeys.mailbox(sale_id))
         pipeline.xrange(rediskeys.mailbox(sale_id), count=1)
-    seconds, micros = redis_client().time()  # type: ignore[misc]
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    at_ms = now_ms(node)
     # An error in one place, where something else lies in a mailbox's stead, is not one of the others.
     answers = pipeline.execute(raise_on_error=False)
     found = []
     for sale_id, waiting, entries in zip(sale_ids, answers[::2], answers[1::2], strict=True):
         if isinstance(waiting, int) and waiting and isinstance(entries, list) and entries:
-            found.append(Line(sale_id, waiting, _waited_seconds(entries[0], now_ms)))
-    return sorted(found, key=lambda line: -line.oldest_wait_seconds)
+            found.append(Line(sale_id, waiting, _waited_seconds(entries[0], at_ms)))
+    return found
 
 
 def _sales() -> list[int]:
@@ -57,6 +64,6 @@ def _sales() -> list[int]:
         return [int(row[0]) for row in connection.execute(SALES, (SALES_MAX,))]
 
 
-def _waited_seconds(entry: Any, now_ms: int) -> float:
+def _waited_seconds(entry: Any, at_ms: int) -> float:
     oldest = parse_entry(*entry)
-    return 0.0 if oldest.malformed else max(0, now_ms - oldest.admitted_ms) / 1000
+    return 0.0 if oldest.malformed else max(0, at_ms - oldest.admitted_ms) / 1000

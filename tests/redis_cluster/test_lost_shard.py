@@ -16,6 +16,7 @@ from models.clock import now
 from models.doctor import examine, sales
 from models.gate import admit
 from models.generations import tell_again
+from models.lines import read_lines
 from models.purchase import Kind
 from models.readiness import check_readiness
 from models.redisclient import REDIS_AWAY, gate_client, read_many, redis_client
@@ -261,6 +262,12 @@ class TestTheDoctor:
         [shard] = [finding for finding in found if finding.code == "SHARD_LOST"]
         assert f"the shard at 127.0.0.1:{master.port} does not answer" in shard.what
         assert f"sales {', '.join(map(str, sorted(tenants[0])))} " in shard.what
+
+
+@pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "gone"])
+def test_the_alarms_and_metrics_know_the_lines_of_all_other_shards(tenants, cluster, is_silent):
+    with impatient(), lost(cluster, rediskeys.view(min(tenants[0])), is_silent=is_silent):
+        assert {line.sale_id for line in read_lines()} == set(all_but(tenants, 0))
 
 
 @pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "gone"])
