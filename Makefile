@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run reset flask backup restore soak test check lock buyers rush bench scaling faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
+.PHONY: help run dev reset flask backup restore soak test check lock buyers rush bench scaling faults fuzz migrate postman browser proxy promtool pooler rabbitmq wrk screenshots install-local install-bench install-dev
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: install-local ## everything, until Ctrl-C: servers, shop, workers, demo (PORT= LIVE_PORT= FLOWER_PORT= DATA_DIR=)
 	@exec $(VENV) -m ops
+
+dev: install-dev ## `make run` for who works on it: the shop's processes start anew when a source of theirs is saved
+	@exec $(VENV) -m ops --reload
 
 reset: install-local ## throw away what `make run` keeps in DATA_DIR
 	@$(VENV) -m ops.reset

@@ -33,12 +33,20 @@ class Boot:
     """The steps of one start, in the order of `run`."""
 
     def __init__(
-        self, supervisor: Supervisor, settings: Settings, data_dir: DataDir, environment: dict[str, str]
+        self,
+        supervisor: Supervisor,
+        settings: Settings,
+        data_dir: DataDir,
+        environment: dict[str, str],
+        *,
+        gives_up: bool = True,
     ) -> None:
+        """`gives_up` if a part that dies again and again ends the start; else somebody is about to mend it."""
         self.supervisor = supervisor
         self.settings = settings
         self.data_dir = data_dir
         self.environment = environment
+        self.gives_up = gives_up
         self.lives: dict[str, set[int]] = {}  # the process ids that each part has had so far
 
     def run(self) -> None:
@@ -67,12 +75,17 @@ class Boot:
             time.sleep(POLL_SECONDS)
 
     def _see_who_dies(self) -> None:
-        """Raise OpsError for a part that was started again and again while we waited."""
+        """Raise OpsError for a part that was started again and again while we waited, or say so once."""
         for name, process_id in self.supervisor.process_ids().items():
             lives = self.lives.setdefault(name, set())
+            if process_id in lives:
+                continue
             lives.add(process_id)
-            if len(lives) > LIVES_MAX:
-                raise OpsError(f"{name} dies again and again: see {self.data_dir.log(name)}")
+            dies = f"{name} dies again and again: see {self.data_dir.log(name)}"
+            if len(lives) > LIVES_MAX and self.gives_up:
+                raise OpsError(dies)
+            if len(lives) == LIVES_MAX + 1:
+                say(f"{dies}. Once it is mended, it starts")
 
     def _given_instead_of(self, name: str) -> str | None:
         """The setting that names somebody else's server, if that is where it is; None for a part of our own."""

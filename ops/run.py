@@ -3,14 +3,16 @@
     make -> ops.run -> supervisord -> postgres, redis, web, live, worker, chores, beat, flower
 
 This process checks what can be checked, starts supervisord, opens the shop (ops.boot) and then waits for a signal.
-supervisord restarts what dies. Whoever dies first, nobody is left alone: see ops.launch.
+supervisord restarts what dies. Whoever dies first, nobody is left alone: see ops.launch. `make dev` is the same, with
+ops.reload beside it.
 """
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 
 from dotenv import dotenv_values
@@ -38,7 +40,8 @@ class StopRequested(BaseException):
     """SIGINT, SIGTERM or SIGHUP came. Not an Exception: nothing on the way up may mistake it for an error."""
 
 
-def main() -> int:
+def main(*, reload: bool = False) -> int:
+    """Run the stack until a signal comes; `reload` starts the shop's processes anew when their sources change."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
             signal.signal(number, _request_stop)
@@ -46,7 +49,7 @@ def main() -> int:
         data_dir = DataDir.at(load_settings().data_dir)
         data_dir.create()
         with data_dir.locked():
-            return _run(data_dir)
+            return _run(data_dir, reload=reload)
     except OpsError as why:
         print(f"doorbuster: {why}", file=sys.stderr, flush=True)
         return FAILED
@@ -57,7 +60,7 @@ def main() -> int:
         return 0
 
 
-def _run(data_dir: DataDir) -> int:
+def _run(data_dir: DataDir, *, reload: bool) -> int:
     """Run the stack of this directory, which is ours alone, until somebody asks to stop."""
     _end_former_stack(data_dir)
     check_urls(load_settings())
@@ -69,14 +72,16 @@ def _run(data_dir: DataDir) -> int:
     counts = settings.metrics_dir or metrics_directory(data_dir)
     forget_counts(counts)
     supervisor = Supervisor(data_dir, [*embedded, *application(settings)], environment)
+    meanwhile = _reloading(supervisor, settings) if reload else nullcontext(lambda: False)
     say(f"Doorbuster starts; its data is in {data_dir.path}")
     try:
         for server in embedded.values():
             server.prepare()  # here, where a failure is a line on the terminal; the supervisor would try for ever
         write_stack(data_dir, environment)
-        supervisor.start()
-        Boot(supervisor, settings, data_dir, os.environ | environment).run()
-        status = watch(supervisor, data_dir)
+        with meanwhile as restarted:
+            supervisor.start()
+            Boot(supervisor, settings, data_dir, os.environ | environment, gives_up=not reload).run()
+            status = watch(supervisor, data_dir, restarted)
         raise OpsError(f"the supervisor ended with status {status}: see {data_dir.log('supervisord')}")
     except StopRequested:
         say("\nDoorbuster stops ...")
@@ -85,6 +90,14 @@ def _run(data_dir: DataDir) -> int:
         _ignore_signals()
         _stop(supervisor, embedded.values(), data_dir)
         forget_counts(counts)
+
+
+def _reloading(supervisor: Supervisor, settings: Settings) -> AbstractContextManager[Callable[[], bool]]:
+    try:
+        from ops.reload import reloading  # noqa: PLC0415 - what it watches with is there for developers alone
+    except ModuleNotFoundError as why:
+        raise OpsError(f"there is no {why.name} here: start with `make dev`, which installs it") from why
+    return reloading(supervisor, settings)
 
 
 def embedded_servers(secrets: Secrets, data_dir: DataDir) -> dict[Process, EmbeddedServer]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Callable
 
 from models.clock import now
 from ops.errors import OpsError
@@ -13,8 +14,11 @@ POLL_SECONDS = 1.0
 QUIET_SECONDS = 30  # a part that dies again and again is worth a line now and then, not one a second
 
 
-def watch(supervisor: Supervisor, data_dir: DataDir) -> int:
-    """Tell of every restart until the supervisor itself ends; returns its exit status."""
+def watch(supervisor: Supervisor, data_dir: DataDir, restarted: Callable[[], bool] = lambda: False) -> int:
+    """Tell of every restart until the supervisor itself ends; returns its exit status.
+
+    `restarted` is called between two looks: True if it has started parts anew on purpose, which is not told again.
+    """
     known: dict[str, int] = {}
     told_at: dict[str, float] = {}
     while True:
@@ -22,6 +26,8 @@ def watch(supervisor: Supervisor, data_dir: DataDir) -> int:
             return supervisor.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             pass
+        if restarted():
+            known, told_at = {}, {}
         try:
             running = supervisor.process_ids()
         except OpsError:

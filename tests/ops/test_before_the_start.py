@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def run_make_run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_make_run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m ops`, as make starts it, from a directory without a `.env`, with free ports unless told otherwise."""
     ports = dict(zip(("PORT", "LIVE_PORT", "FLOWER_PORT"), map(str, free_ports(3)), strict=True))
     place = {"DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "ops"],
+        [sys.executable, "-m", "ops", *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -119,6 +120,33 @@ def test_a_server_that_does_not_answer_is_told_by_the_setting_that_names_it(
         start.wait_for("redis", start.redis_problem, 60)
 
     assert "secret-one" not in str(caught.value)
+
+
+def test_a_part_that_cannot_live_ends_the_start_unless_somebody_is_about_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boot, "POLL_SECONDS", 0)
+    data_dir = DataDir.at(tmp_path)
+    supervisor = Supervisor(data_dir, (Process(name="web", argv=()),), {})
+    lives, looks = count(1), count(1)
+    monkeypatch.setattr(supervisor, "process_ids", lambda: {"web": next(lives)})
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+
+    with pytest.raises(OpsError, match=r"web dies again and again: see .*web\.log"):
+        boot.Boot(supervisor, settings, data_dir, {}).wait_for("web", lambda: "closed", 60)
+    patient = boot.Boot(supervisor, settings, data_dir, {}, gives_up=False)
+    patient.wait_for("web", lambda: "closed" if next(looks) < 20 else None, 60)
+
+    assert capsys.readouterr().out.count("web dies again and again") == 1
+
+
+def test_only_a_developer_needs_the_library_that_watches_files(tmp_path: Path) -> None:
+    (tmp_path / "watchfiles.py").write_text("raise ModuleNotFoundError(name='watchfiles')")
+
+    done = run_make_run(tmp_path, "--reload")
+
+    assert done.returncode == 1
+    assert done.stderr == "doorbuster: there is no watchfiles here: start with `make dev`, which installs it\n"
 
 
 def test_a_migration_that_fails_is_told_with_its_log(tmp_path: Path, data_dir: DataDir) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"help", "run", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate", "postman"}
+TARGETS = {"help", "run", "dev", "reset", "test", "check", "lock", "buyers", "rush", "bench", "migrate", "postman"}
 TARGETS |= {"browser", "proxy", "promtool", "pooler", "rabbitmq"}
 TARGETS |= {"flask", "screenshots", "wrk", "faults", "fuzz", "backup", "restore", "soak", "scaling"}
 

@@ -122,6 +122,20 @@ def test_a_part_that_cannot_live_is_tried_again_and_again(supervisor: Supervisor
     assert len(tries - {None}) >= 4
 
 
+def test_parts_that_are_restarted_are_new_ones_dead_or_alive_and_the_others_stay(supervisor: Supervisor) -> None:
+    supervisor.start_application()
+    names = ("shop", "clerk-1", "clerk-2", "server")
+    before = {name: process_id_after(supervisor, name) for name in names}
+
+    # One of them cannot live: it is dead at one moment and alive at the next, and comes through both.
+    for _ in range(5):
+        supervisor.restart(("shop", "hopeless", "clerk-1"))
+
+    after = supervisor.process_ids()
+    assert {name for name in names if after[name] != before[name]} == {"shop", "clerk-1"}
+    process_id_after(supervisor, "hopeless", former=after.get("hopeless", 0))
+
+
 def test_nothing_is_left_when_the_supervisor_itself_is_killed(supervisor: Supervisor) -> None:
     supervisor.start_application()
     # Servers follow the supervisor through ops.serve; the test of `make run` sees to those.
