@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 # Snapshots read from the stream at once.
 REPLAY_MAX = 1_000
+# That of a sale as it was made.
+FIRST_REVISION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def replay(sale_id: int, since: int) -> Replay:
         log.warning("events.spoilt", sale=sale_id)
         return Replay([], None, complete=False)
     events = [event for before, after in pairwise(snapshots) for event in between(before, after)]
-    # Without the snapshot that the client last saw, or one right behind it, something may be missing in between.
-    complete = bool(earlier) and len(cast(list[Any], later)) < REPLAY_MAX
+    # Without the snapshot that the client last saw, something may be missing in between; before the first was nothing.
+    is_from_start = since == 0 and bool(snapshots) and snapshots[0].revision == FIRST_REVISION
+    complete = (bool(earlier) or is_from_start) and len(cast(list[Any], later)) < REPLAY_MAX
     return Replay(events, snapshots[-1] if snapshots else None, complete)

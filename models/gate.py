@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from models.clock import from_ms, to_iso
+from models.clock import from_ms, now, to_iso
 from models.errors import ConflictError, DomainError, InvalidError, NotFoundError, UnavailableError
 from models.gateline import GateBrokenError
 from models.gateparts import Answer, Request, ask_at_once, ask_in_turn
@@ -152,10 +152,11 @@ class GateAnswer(NamedTuple):
         if code == TooOftenError.code:
             return TooOftenError(self.limits[detail - 1], self.values[1])
         if code == Reason.LIMIT_EXCEEDED:
-            return LimitExceededError(f"At most {detail} for one buyer", data={"limit": detail})
+            return LimitExceededError(f"At most {detail} in one request", data={"limit": detail})
         if code == Reason.NOT_STARTED:
             starts_at = to_iso(from_ms(min(detail, LAST_MS)))
-            return ConflictError("The sale has not started", code=code, data={"startsAt": starts_at})
+            data = {"startsAt": starts_at, "serverTime": to_iso(now())}
+            return ConflictError("The sale has not started", code=code, data=data)
         return ConflictError(f"Only {detail} left", code=code, data={"availableUnits": detail})
 
 

@@ -35,7 +35,11 @@ class OnLoop:
 
     def ask(self, scope, *messages):
         """What is sent back: status, headers and body."""
-        return self.run(self._ask(scope, list(messages)))
+        return self.begin(scope, *messages).result(PATIENCE_SECONDS)
+
+    def begin(self, scope, *messages):
+        """Ask, and wait for nothing: what is sent back is the future's result."""
+        return asyncio.run_coroutine_threadsafe(self._ask(scope, list(messages)), self.loop)
 
     async def _ask(self, scope, messages):
         sent = []

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from models.database import engine
 
 # How web/front.py names its threads.
-FRONT = "request"
+FRONT = ("request", "trip")
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from web.pages import buyers, session
 from web.pages.hooks import init_pages
 from web.postman import init_postman
 from web.requestlog import init_request_log
+from web.socket_bounds import init_socket_bounds
 from web.sockets import init_sockets
 from web.stopping import init_stopping
 from web.traces import init_traces
@@ -79,9 +80,12 @@ def create_app() -> OpenAPI:
     app.url_map.converters |= {"id": AnyIdConverter, "int": IdConverter}
     app.config["MAX_CONTENT_LENGTH"] = settings().request_bytes_max
     app.validation_error_callback = refuse_invalid
+    # Clients of Express, which serves `/api/products/` as `/api/products`, may write either; a page has one address.
+    app.url_map.strict_slashes = False
     for blueprint in API:
         app.register_api(blueprint)
     init_dialects(app)
+    app.url_map.strict_slashes = True
     for pages in PAGES:
         app.register_blueprint(pages)
     limiter.exempt(health.blueprint)
@@ -102,6 +106,7 @@ def create_app() -> OpenAPI:
     init_stopping(app)
     init_trail(app)
     init_headers(app)
+    init_socket_bounds(app)
     init_guard(app)
     init_fresh(app)
     init_pages(app)

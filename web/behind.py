@@ -1,13 +1,14 @@
 """Flask behind the front: a WSGI application that answers in a thread, for requests that came on an event loop.
 
 A thread makes what is said, and the loop sends it: what is long goes in pieces, each made when the one before has left.
-So nobody who is slow to send, or to read, holds a thread. Not a library's bridge, since the front has made the
-environment already and has read the body (docs/decisions/0035-one-loop-in-front.md).
+So nobody who is slow to send, or to read, holds a thread; whoever finds none free waits for one, but not for long. Not
+a library's bridge, since the front has made the environment already and has read the body
+(docs/decisions/0035-one-loop-in-front.md).
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,26 +28,39 @@ log = structlog.get_logger()
 PIECE_BYTES = 256 * 1024
 # For a piece to leave; whoever takes none for so long is given up.
 PIECE_SECONDS_MAX = 30.0
+# For a thread to be free. Whoever asked has hardly more patience, and what nobody waits for any more is not made.
+THREAD_SECONDS_MAX = 10.0
 
 Headers = Iterable[tuple[str, str]]
 
 
-class Behind:
-    """A WSGI application and the threads that it answers in."""
+class NoThreadError(Exception):
+    """No thread was free in THREAD_SECONDS_MAX: nobody has looked at the request."""
 
-    def __init__(self, application: "WSGIApplication", threads: Executor) -> None:
+
+class Behind:
+    """A WSGI application and the threads that it answers in, of which nobody else takes any."""
+
+    def __init__(self, application: "WSGIApplication", threads: int, name: str) -> None:
         self._application = application
-        self._threads = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._free = asyncio.Semaphore(threads)
 
     async def answer(self, environ: "WSGIEnvironment", send: Send) -> None:
-        """Have the application answer. What it lets fall is a 500; raises it where its answer has begun, so that the
-        client sees that it is cut off, and TimeoutError where the client takes nothing."""
+        """Have the application answer. Raises NoThreadError with nothing said. What the application lets fall is a 500;
+        raises it where its answer has begun, so that the client sees that it is cut off, and TimeoutError where the
+        client takes nothing."""
+        await self._wait_for_thread()
         loop = asyncio.get_running_loop()
         answer, context = _Answer(self._application, environ), copy_context()
         has_begun = False
         try:
             while True:
-                piece = await loop.run_in_executor(self._threads, context.run, answer.next_piece)
+                try:
+                    piece = await loop.run_in_executor(self._threads, context.run, answer.next_piece)
+                finally:
+                    if not has_begun:
+                        self._free.release()
                 async with asyncio.timeout(PIECE_SECONDS_MAX):
                     if not has_begun:
                         has_begun = True
@@ -65,6 +79,18 @@ class Behind:
         finally:
             if not answer.is_whole:
                 await loop.run_in_executor(self._threads, context.run, answer.close)
+
+    async def _wait_for_thread(self) -> None:
+        """For an answer to begin. What has begun goes on whoever waits here."""
+        try:
+            async with asyncio.timeout(THREAD_SECONDS_MAX):
+                await self._free.acquire()
+        except TimeoutError:
+            raise NoThreadError from None
+
+    def close(self) -> None:
+        """Whoever has a thread is answered; nobody else is."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Answer:

@@ -244,7 +244,7 @@ async def _told(
     if admission.wake:
         waker().wake(admission.sale_id, dedicated=admission.dedicated)
     user_id, record = plain.attempt.user_id, None
-    if plain.wait_seconds:
+    if plain.wait_seconds or admission.replayed:
         record = await wait_for_outcome(trips, admission, user_id, plain.wait_seconds, began)
     record = record or queued(admission, user_id, plain.kind, plain.quantity)
     body, status, headers = told(record, plain.wait_seconds)

@@ -1,5 +1,7 @@
 """Every error as an answer: which exception becomes which status, and nothing internal with it."""
 
+import re
+
 import structlog
 from flask import Flask
 from flask.wrappers import Response
@@ -77,6 +79,9 @@ WORDS = {
     "string_pattern_mismatch": "is not written as it must be",
 }
 
+# As it begins most of the others: "String should have at least 6 characters".
+SHOULD = re.compile(r"^(Input|String|List|Dictionary) should ")
+
 
 def init_errors(app: Flask) -> None:
     app.register_error_handler(DomainError, refuse)
@@ -130,7 +135,7 @@ def _words(error: ErrorDetails) -> str:
     if error["type"] == "missing" and error["loc"]:
         # "Flash price is required": such words are shown to people as they are.
         return f"{to_snake(str(error['loc'][-1])).replace('_', ' ').capitalize()} is required"
-    return WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return WORDS.get(error["type"]) or SHOULD.sub("must ", error["msg"].removeprefix("Value error, "))
 
 
 def _refuse_http(error: HTTPException) -> Response:

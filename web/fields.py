@@ -46,14 +46,17 @@ def read_any_id(value: object) -> int:
     return read_id(value)
 
 
-def read_price(value: object) -> Decimal:
-    """A JSON number or its text, in major units of its currency. Raises ValueError.
-
-    orjson hands a number over as a float; up to 15 digits its shortest text is what the client wrote.
-    """
-    price = _decimal(value)
-    if price is None or price != round(price, 2):
+def read_hundredths(value: object) -> Decimal:
+    """A JSON number or its text, with at most two decimals. Raises ValueError."""
+    number = _decimal(value)
+    if number is None or number != round(number, 2):
         raise ValueError("must be a number with at most two decimals")
+    return number
+
+
+def read_price(value: object) -> Decimal:
+    """A JSON number or its text, in major units of its currency. Raises ValueError."""
+    price = read_hundredths(value)
     if not 0 < price <= PRICE_MAX:
         raise ValueError(f"must be above 0 and at most {PRICE_MAX}")
     return price
@@ -61,9 +64,7 @@ def read_price(value: object) -> Decimal:
 
 def read_amount(value: object) -> Decimal:
     """A sum in major units of its currency, as a JSON number or its text; nothing is a sum too. Raises ValueError."""
-    amount = _decimal(value)
-    if amount is None or amount != round(amount, 2):
-        raise ValueError("must be a number with at most two decimals")
+    amount = read_hundredths(value)
     if not 0 <= amount <= AMOUNT_MAX:
         raise ValueError(f"must be from 0 to {AMOUNT_MAX}")
     return amount
@@ -80,7 +81,8 @@ def read_rating(value: object) -> Decimal:
 def _decimal(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    text = str(value)
+    # A double holds fifteen digits (C's DBL_DIG): 3.3000000000000003 is what 3 * 1.1 comes to, and 3.3 what is meant.
+    text = f"{value:.15g}" if isinstance(value, float) else str(value)
     return Decimal(text) if re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,16})?", text, re.ASCII) else None
 
 

@@ -8,10 +8,12 @@ from web.envelope import fail, ok
 
 RETRY_AFTER_SECONDS = 2
 
+ALIVE = "/healthz"
+
 blueprint = Blueprint("health", __name__)
 
 
-@blueprint.get("/healthz")
+@blueprint.get(ALIVE)
 def healthz() -> Response:
     """This process answers. Asks nobody else: restarting it would mend nothing that is wrong elsewhere."""
     return ok(None, "alive")

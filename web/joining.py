@@ -16,6 +16,7 @@ from models.purchases import changed_since
 from models.record import PurchaseRecord
 from models.snapshot import SaleSnapshot
 from models.view import sale_as_told
+from web.dialects.socket_001 import knows_no_state
 from web.hub import hub, settled_frame
 from web.listener import Joined, SocketListener, frame
 
@@ -64,23 +65,33 @@ def _catch_up(listener: SocketListener, joined: Joined, sale_id: int, since: int
 
 def _greet(listener: SocketListener, sale: SaleSnapshot, since: int | None) -> None:
     """What the client missed, its own purchases that changed since, and the sale as it is now."""
-    if since is not None and since < sale.revision:
+    if since is not None and since > sale.revision:
+        # PostgreSQL was asked as well: the shop was put back from a copy that is older than what this client saw.
+        _tell_missed(listener, sale, since)
+    elif since is not None and since < sale.revision:
         _replay(listener, sale, since)
         _tell_own_purchases(listener, sale.sale_id, since)
     event = stock_update(sale)
     state = {"state": sale.state, "paused": sale.paused, "settledThrough": sale.settled_through}
     whole = {**event.data, **state, **times_of(sale), "serverTime": to_iso(now())}
     listener.catch_up([frame(event.name, whole)])
+    if sale.is_over and since is None and knows_no_state():
+        ended = {"flashSaleId": str(sale.sale_id), "reason": sale.end_reason, "seq": sale.revision}
+        listener.catch_up([frame("flashSaleEnded", ended)])
 
 
 def _replay(listener: SocketListener, sale: SaleSnapshot, since: int) -> None:
     past = replay(sale.sale_id, since)
     if not past.complete:
-        missed = {"flashSaleId": str(sale.sale_id), "since": since, "seq": sale.revision}
-        listener.catch_up([frame("eventsMissed", missed)])
+        _tell_missed(listener, sale, since)
     listener.catch_up(_frames(past.events))
     if past.latest is not None and past.latest.revision < sale.revision:
         listener.catch_up(_frames(between(past.latest, sale)))
+
+
+def _tell_missed(listener: SocketListener, sale: SaleSnapshot, since: int) -> None:
+    missed = {"flashSaleId": str(sale.sale_id), "since": since, "seq": sale.revision}
+    listener.catch_up([frame("eventsMissed", missed)])
 
 
 def _frames(events: Iterable[SaleEvent]) -> Iterator[str]:

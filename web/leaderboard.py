@@ -60,16 +60,24 @@ def in_order_of_admission(path: SalePath, query: LeaderboardQuery) -> Response:
 def by_units(path: SalePath, query: LeaderboardQuery) -> Response:
     """Equals share a rank and the next rank is skipped (1, 1, 3), on this page and across pages."""
     viewer = current_user()
-    place = _read_cursor(BY_TOTALS, query.cursor, path.sale_id, 4)
-    get_sale(path.sale_id)
-    rows = by_totals(path.sale_id, query.limit + 1, Place(*place) if place else None)
-    page = rows[: query.limit]
-    more = None
-    if len(rows) > query.limit:
-        last = page[-1].place
-        more = encode_cursor(BY_TOTALS, path.sale_id, last.units, last.first_ticket, last.rank, last.position)
+    page, more = totals_page(path.sale_id, query.limit, query.cursor)
     data = [_ranked_json(row, viewer) for row in page]
     return ok(data, "Leaderboard retrieved successfully", meta={"limit": query.limit, "nextCursor": more})
+
+
+def totals_page(sale_id: int, limit: int, cursor: str | None) -> tuple[list[RankedRow], str | None]:
+    """A page of who bought most of a sale, and the cursor of the next one; None: there is none.
+
+    Raises SaleNotFoundError, and InvalidError for a cursor of another list.
+    """
+    place = _read_cursor(BY_TOTALS, cursor, sale_id, 4)
+    get_sale(sale_id)
+    rows = by_totals(sale_id, limit + 1, Place(*place) if place else None)
+    page = rows[:limit]
+    if len(rows) <= limit:
+        return page, None
+    last = page[-1].place
+    return page, encode_cursor(BY_TOTALS, sale_id, last.units, last.first_ticket, last.rank, last.position)
 
 
 def masked(name: str) -> str:

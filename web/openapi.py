@@ -38,8 +38,8 @@ INFO = Info(
         "Sells a limited number of units in a short time, and gets it exactly right.\n\n"
         "Every answer is an envelope: `success`, `message`, `data` and, for lists, `meta`; a refusal has a stable "
         "`code` and names the `errors` of the input. Ids are text, times are ISO 8601 in UTC, money is a number with "
-        "at most two decimals beside its ISO 4217 currency. Send `X-Request-Id` to find a request again in the logs; "
-        "every answer carries it."
+        "at most two decimals beside its ISO 4217 currency. A query parameter without a value is not given. Send "
+        "`X-Request-Id` to find a request again in the logs; every answer carries it."
     ),
 )
 
@@ -56,7 +56,7 @@ REFUSALS = {
     "413": "The body is too large: `BODY_TOO_LARGE`",
     "415": "The body is not declared as JSON",
     "429": "Too many requests: `RATE_LIMITED`; `Retry-After` and `RateLimit` say when to come back",
-    "503": "A part that is needed is away or full: `UNAVAILABLE`, `LINE_FULL`, `TOKEN_CHECK_UNAVAILABLE`, "
+    "503": "A part that is needed is away or full: `UNAVAILABLE`, `LINE_FULL`, `BUSY`, `TOKEN_CHECK_UNAVAILABLE`, "
     "`NOT_REPLICATED`; `Retry-After` says when to come back. A request for units may stand all the same, unless it was "
     "`LINE_FULL`: ask again with the same `Idempotency-Key`",
 }

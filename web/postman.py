@@ -52,9 +52,10 @@ def collection(document: Document) -> Document:
         "schema": SCHEMA,
     }
     found: Document = {"info": info, "item": folders}
-    # Every variable that a call uses is there from the start; the environment fills three of them.
+    # Every variable that a call uses is there from the start, but for those of the admin, which the environment fills.
+    # Where the shop is both say, so that the collection works alone; the environment's word goes before it in Postman.
     names = sorted(set(re.findall(r"\{\{([a-zA-Z]\w*)\}\}", to_json(found).decode())) - set(_environment_values()))
-    found["variable"] = [{"key": name, "value": ""} for name in names]
+    found["variable"] = [{"key": "baseUrl", "value": BASE_URL}, *({"key": name, "value": ""} for name in names)]
     return found
 
 

@@ -148,7 +148,7 @@ def ask_for(
     if admission.wake:
         waker().wake(sale_id, dedicated=admission.dedicated)
     record = None
-    if wait_seconds:
+    if wait_seconds or admission.replayed:
         record = at_once(wait_for_outcome(HELD, admission, user_id, wait_seconds, began))
     return record or queued(admission, user_id, kind, quantity)
 
@@ -184,7 +184,8 @@ async def wait_for_outcome(
 ) -> PurchaseRecord | None:
     """The outcome of an admitted request, or None if it did not come in time or waiting was declined.
 
-    `since` is when the gate was asked, by the monotonic clock.
+    A retry whose request was settled long ago has its outcome without a wait, also where none is asked for (0 seconds):
+    it is in line no more. `since` is when the gate was asked, by the monotonic clock.
     """
 
     def look() -> PurchaseRecord | None:
@@ -195,8 +196,12 @@ async def wait_for_outcome(
             log.warning("wait.unlooked", sale=admission.sale_id, error=type(error).__name__)
             return None
 
-    if admission.replayed and (record := await trips.aside(look)) is not None and record.is_settled:
-        return record
+    if admission.replayed and (seconds or not admission.position):
+        record = await trips.aside(look)
+        if record is not None and record.is_settled:
+            return record
+    if not seconds:
+        return None
     place = admission.sale_id, admission.ticket
     return note_outcome(await waiters().wait(trips, place, user_id, seconds, look, since=since))
 

@@ -28,6 +28,7 @@ from web.openapi import api_blueprint, reads, refusal
 from web.preferences import idempotency_key
 from web.purchase_json import purchase_json
 from web.purchases import REFUSED, SUSPECT, TOO_MANY, answer, enter_line, message_of
+from web.sale_json import time_status
 from web.schemas import Envelope, PageQuery
 from web.schemas_catalogue import ProductPath
 from web.schemas_purchases import PurchaseBody, PurchasePath, PurchaseView, SalePath
@@ -38,6 +39,7 @@ from web.schemas_reservations import (
     CheckoutProductBody,
     CheckoutView,
     HeldProductPath,
+    HoldsQuery,
     ProductStatusView,
     RefundBody,
     ReservationPage,
@@ -207,9 +209,8 @@ def cancel_product(path: HeldProductPath) -> Response:
 )
 @public
 def product_status(path: ProductPath) -> Response:
-    """Of the sale that the product is in, or was in last."""
-    status = reservations.product_status(path.product_id)
-    return ok(_status_json(status), "Product status retrieved successfully")
+    """Of the sale that the product is in, or was in last, and how that sale stands."""
+    return ok(_status_json(reservations.product_status(path.product_id)), "Product status retrieved successfully")
 
 
 @blueprint.get("/users/me/reservations", summary="My holds that run", responses={200: ReservationPage})
@@ -225,7 +226,7 @@ def my_reservations(query: PageQuery) -> Response:
     responses={200: ReservationPage, 403: NOT_YOURS, 404: refusal("`USER_NOT_FOUND`")},
 )
 @login_required
-def reservations_of(path: BuyerPath, query: PageQuery) -> Response:
+def reservations_of(path: BuyerPath, query: HoldsQuery) -> Response:
     """One's own, or anybody's for an admin; the first to run out stands first."""
     viewer = current_user()
     if path.user_id != viewer.user_id:
@@ -286,6 +287,10 @@ def _status_json(status: ProductStatus) -> dict[str, Any]:
         "productId": str(status.product_id),
         "name": status.name,
         "flashSaleId": str(sale.id) if sale else None,
+        "status": time_status(sale, status.at) if sale else None,
+        "state": sale.state if sale else None,
+        "startTime": to_iso(sale.starts_at) if sale else None,
+        "endTime": to_iso(sale.ends_at) if sale and sale.ends_at else None,
         "totalStock": sale.total_stock if sale else 0,
         "reservedStock": sale.reserved if sale else 0,
         "availableStock": sale.remaining if sale else 0,

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 T = TypeVar("T")
@@ -22,11 +22,18 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """A query string: everything arrives as text, so types are read from it; unknown names are refused."""
+    """A query string: everything arrives as text, so types are read from it; unknown names are refused. A parameter
+    without a value, as forms send those that nobody filled in, is not given."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
     _schemas: ClassVar[dict[type[BaseModel], dict[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, given: dict[str, Any]) -> dict[str, Any]:
+        known = {field.alias for field in cls.model_fields.values()}
+        return {name: value for name, value in given.items() if value or name not in known}
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from models.gate import QUANTITY_MAX
 from web.fields import Amount, AnyId, Title
-from web.schemas import Body, PageMeta, PathIds, View
+from web.schemas import LIMIT_MAX, Body, PageMeta, PageQuery, PathIds, View
 from web.schemas_purchases import PurchaseView
 
 Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
@@ -52,6 +52,12 @@ class BuyerPath(PathIds):
     user_id: int
 
 
+class HoldsQuery(PageQuery):
+    """Whoever names the buyer in the path may know of no pages: they are given the largest."""
+
+    limit: int = Field(default=LIMIT_MAX, ge=1, le=LIMIT_MAX)
+
+
 class ReservationView(PurchaseView):
     """A hold; `secondsLeft` by the server's clock, 0 once it has ended."""
 
@@ -80,11 +86,18 @@ class CancelledView(View):
 
 
 class ProductStatusView(View):
-    """A product's units in the sale that it is sold in; zeros where it is in none."""
+    """A product's units in the sale that it is sold in, and how that sale stands; zeros and null where it is in none.
+
+    What is available is what is unsold and not held. It can be reserved while `status` is LIVE.
+    """
 
     product_id: str
     name: str
     flash_sale_id: str | None
+    status: str | None
+    state: str | None
+    start_time: str | None
+    end_time: str | None
     total_stock: int
     reserved_stock: int
     available_stock: int

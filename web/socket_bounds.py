@@ -12,6 +12,8 @@ from wsproto.utilities import RemoteProtocolError
 from web.envelope import fail
 
 VERSION = "13"
+# Where a server that lets go of its sockets has this one (simple_websocket/ws.py).
+SOCKETS_IN = frozenset({"gunicorn.socket", "werkzeug.socket"})
 
 # Frames that came and were not looked at yet; of FRAME_BYTES_MAX each, at most.
 WAITING_MAX = 512
@@ -24,10 +26,19 @@ def init_socket_bounds(app: Flask) -> None:
     four kilobytes become four megabytes."""
 
     @app.before_request
-    def refuse_extensions() -> None:
+    def refuse_extensions() -> Response | None:
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+        if getattr(request.url_rule, "websocket", False) and not (SOCKETS_IN & request.environ.keys()):
+            return _send_elsewhere()
+        return None
 
     app.register_error_handler(RemoteProtocolError, _refuse_handshake)
+
+
+def _send_elsewhere() -> Response:
+    """To whoever asks web for a WebSocket: it has none (RFC 9110, section 15.5.20)."""
+    message = "WebSockets are not served here but by the live process: at LIVE_URL, or on LIVE_PORT"
+    return fail(421, "NO_WEBSOCKETS_HERE", message, headers={"Connection": "close"})
 
 
 def _refuse_handshake(_error: RemoteProtocolError) -> Response:

@@ -23,7 +23,7 @@ from web.joining import join_sale
 from web.limits import client_address
 from web.listener import JOINED_MAX, SocketListener, frame
 from web.rounds import rounds
-from web.socket_bounds import bound, init_socket_bounds
+from web.socket_bounds import bound
 from web.unauthorized import UnauthorizedError
 
 log = structlog.get_logger()
@@ -44,7 +44,6 @@ sock = Sock()
 def init_sockets(app: Flask) -> None:
     """Serve the WebSocket from this app."""
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": PING_SECONDS, "max_message_size": FRAME_BYTES_MAX}
-    init_socket_bounds(app)
     sock.init_app(app)
 
 

@@ -55,7 +55,7 @@ def test_a_sale_is_made_found_and_opened_like_one_of_the_api(operator, make_prod
         ({"flashPrice": ""}, "Flash price is required"),
         ({"flashPrice": "99.99"}, "Must be below the product&#39;s price of 99.99"),
         ({"flashPrice": "cheap"}, "Must be a number with at most two decimals"),
-        ({"totalStock": "0"}, "Input should be greater than or equal to 1"),
+        ({"totalStock": "0"}, "Must be greater than or equal to 1"),
         ({"totalStock": "many"}, "Must be a whole number"),
         ({"endTime": "2020-01-01T00:00:00"}, "Must be after startTime"),
         ({"startTime": "soon"}, "Must be a time in ISO 8601"),

@@ -98,3 +98,28 @@ def test_a_sale_that_is_not_there_is_not_joined(live, make_sale):
     for sale_id in range(100, 160):
         client.send("joinFlashSale", flashSaleId=sale_id)
     assert client.send("joinFlashSale", flashSaleId=make_sale().id).hear_until("stockUpdate")
+
+
+def test_whoever_has_seen_nothing_of_a_sale_has_missed_nothing_that_is_still_told(live, make_sale):
+    sale = make_sale(total_stock=5)
+    buy(sale.id, 1, 2)
+
+    heard = live.connect().send("joinFlashSale", flashSaleId=sale.id, since=0).hear_until("stockUpdate", state="live")
+
+    assert "eventsMissed" not in [name for name, _ in heard]
+
+
+def test_whoever_has_seen_what_never_was_is_told_to_begin_anew(live, make_sale):
+    """Where the shop was put back from a copy, its revisions begin again where the copy was made."""
+    sale = make_sale(total_stock=5)
+    buy(sale.id, 1)
+
+    heard = (
+        live.connect()
+        .send("joinFlashSale", flashSaleId=sale.id, since=1_000_000)
+        .hear_until("stockUpdate", state="live")
+    )
+
+    [missed] = [data for name, data in heard if name == "eventsMissed"]
+    assert (missed["since"], missed["seq"]) == (1_000_000, heard[-1][1]["seq"])
+    assert missed["seq"] < missed["since"]

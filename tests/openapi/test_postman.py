@@ -17,11 +17,12 @@ import pytest
 from models import rediskeys
 from models.passwords import hash_password
 from models.redisclient import redis_client
-from models.settings import settings
+from models.settings import Settings, settings
 from ops.documents import COLLECTION, ENVIRONMENT
 from ops.ports import LOOPBACK, free_port
 from ops.processes import application
 from tests.openapi.replay import Replay
+from web import postman
 from web.description import operations
 from web.postman_flow import FLOW
 
@@ -120,6 +121,14 @@ def test_every_variable_is_declared_once_and_the_environment_fills_the_first_one
 
     assert len(declared) == len(set(declared))
     assert used == set(declared) | set(environment())
+
+
+def test_the_collection_alone_knows_where_the_demo_is(document):
+    variables = {each["key"]: each["value"] for each in postman.collection(document)["variable"]}
+
+    assert variables["baseUrl"] == environment()["baseUrl"] == f"http://localhost:{Settings(_env_file=None).port}"
+    # Who the admin is, and their password, is the environment's alone: a collection is passed on.
+    assert not {"adminEmail", "adminPassword"} & set(variables)
 
 
 def test_the_collection_is_served_as_it_stands_in_its_file(app, collection):

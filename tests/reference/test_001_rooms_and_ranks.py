@@ -122,6 +122,8 @@ def test_steps_5_to_8_and_10_whoever_is_in_the_room_hears_of_every_unit(shop, cu
         "flashSaleId": made.body["id"],
         "quantity": 1,
         "purchasedAt": bought.body["purchasedAt"],
+        # More than the document shows: what has become of it.
+        "status": "confirmed",
     }
     update = socket.hear_until("stockUpdate")[-1]["data"]
     assert (update["flashSaleId"], update["availableUnits"]) == (made.body["id"], 1)

@@ -20,7 +20,7 @@ def test_who_is_not_answered_in_time_hears_where_to_ask(call, no_worker, make_sa
 
     assert (first.status_code, second.status_code) == (202, 202)
     assert set(first.json) == {"_id", "userId", "productId", "quantity", "createdAt"}
-    assert set(second.json) == {"id", "userId", "flashSaleId", "quantity", "purchasedAt"}
+    assert set(second.json) == {"id", "userId", "flashSaleId", "quantity", "purchasedAt", "status"}
     settle_turn(sale.id)
     for queued in (first, second):
         assert call(user, "GET", queued.headers["Location"]).json["data"]["status"] == "confirmed"

@@ -21,6 +21,7 @@ from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 150
+REFUSAL_SECONDS_MAX = 60
 PLAIN = {
     "web": ("-m", "granian", "--interface", "wsgi", "--host", LOOPBACK, "--port", "{port}", "--no-ws", "wsgi:app"),
 }
@@ -33,6 +34,10 @@ class Answer:
     body: dict
 
 
+class StillAnsweringError(Exception):
+    """A server that was asked to stop goes on as if it had not been."""
+
+
 class Kept:
     """A connection that is kept between requests, as a browser or a proxy keeps it."""
 
@@ -40,12 +45,15 @@ class Kept:
         self.connection = http.client.HTTPConnection(LOOPBACK, port, timeout=40)
 
     def ask_until_refused(self, method: str, path: str) -> Answer:
-        """The first answer that is no success; whatever ends the connection before that is an error."""
-        while True:
+        """The first answer that is no success; whatever ends the connection before that is an error. Raises
+        StillAnsweringError where neither comes."""
+        end = time.monotonic() + REFUSAL_SECONDS_MAX
+        while time.monotonic() < end:
             answer = self.ask(method, path)
             if answer.status >= 400:
                 return answer
             time.sleep(0.02)
+        raise StillAnsweringError
 
     def ask(self, method: str, path: str, body: dict | None = None, **headers: str) -> Answer:
         self.send(method, path, body, **headers)

@@ -268,3 +268,18 @@ def test_a_body_in_chunks_is_bounded_too(client, admin, spaces, status):
     )
 
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("page=0", "page", "must be greater than or equal to 1"),
+        ("limit=101", "limit", "must be less than or equal to 100"),
+        ("sortOrder=up", "sortOrder", "must be 'asc' or 'desc'"),
+        ("page=one", "page", "must be a whole number"),
+    ],
+)
+def test_a_bound_is_said_in_words_for_people(client, store, query, field, words):
+    answer = client.get(f"/api/flash-sales?{query}")
+
+    assert answer.json["errors"] == [{"field": field, "message": words}]

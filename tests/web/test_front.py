@@ -3,9 +3,9 @@
 import asyncio
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from structlog.testing import capture_logs
 
 from models.settings import settings
 from models.tokens import issue_access_token
@@ -136,8 +136,7 @@ def answered(application, *, threads=1, send=None):
         sent.append(message)
 
     async def run():
-        with ThreadPoolExecutor(threads) as pool:
-            await Behind(application, pool).answer({"PATH_INFO": "/"}, send or keep)
+        await Behind(application, threads, "test").answer({"PATH_INFO": "/"}, send or keep)
 
     asyncio.run(run())
     return sent
@@ -236,15 +235,14 @@ class TestBehind:
             heard.append(message)
 
         async def run():
-            with ThreadPoolExecutor(1) as pool:
-                one = Behind(application, pool)
-                slow = asyncio.create_task(one.answer({"PATH_INFO": "/"}, take_nothing))
-                await asyncio.sleep(0.1)
-                await one.answer({"PATH_INFO": "/short"}, keep)
-                is_still_waiting = not slow.done()
-                with pytest.raises(TimeoutError):
-                    await slow
-                return is_still_waiting
+            one = Behind(application, 1, "test")
+            slow = asyncio.create_task(one.answer({"PATH_INFO": "/"}, take_nothing))
+            await asyncio.sleep(0.1)
+            await one.answer({"PATH_INFO": "/short"}, keep)
+            is_still_waiting = not slow.done()
+            with pytest.raises(TimeoutError):
+                await slow
+            return is_still_waiting
 
         assert asyncio.run(run())
         assert b"".join(message.get("body", b"") for message in heard) == b"short"
@@ -260,3 +258,20 @@ def test_a_front_is_ready_before_its_first_request(app_of_ours, store, monkeypat
 
     with OnLoop(app_of_ours):
         assert set(ready) == {"standing_copy", "waiters", "waker"}
+
+
+@pytest.mark.parametrize("path", ["/ws", "/"])
+def test_whoever_wants_a_websocket_of_web_is_sent_elsewhere_and_nothing_is_broken(loop, path):
+    handshake = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with capture_logs() as lines:
+        status, code, headers = told(loop.ask(scope_of(PLAIN | handshake)))
+
+    assert (status, code, headers[b"connection"]) == (421, "NO_WEBSOCKETS_HERE", b"close")
+    assert not lines

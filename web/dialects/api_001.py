@@ -3,36 +3,46 @@ and the leaderboard by totals. Its WebSocket at the root is web/sockets.py itsel
 """
 
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import urlencode
 
+from flask import request
 from flask.wrappers import Response
 from flask_openapi.openapi import OpenAPI
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 
 from models import accounts, catalogue, sales, tokens
 from models.catalogue import NewProduct
 from models.clock import now
 from models.errors import InvalidError
-from models.leaderboard import LIMIT_MAX, RankedRow, by_totals
+from models.leaderboard import RankedRow
 from models.purchase import Kind, purchase_id
 from models.record import PurchaseRecord
 from models.sale import FlashSale
 from models.sale_queries import get_sale
-from models.sales import STOCK_MAX
 from models.user import Role
 from web.access import admin_required, login_required, public
 from web.auth import current_user
 from web.description import IDEMPOTENCY_KEY, PREFER
+from web.dialects.schemas_001 import (
+    AccountView,
+    BoughtInSaleView,
+    DiscountSaleBody,
+    DiscountSaleView,
+    PricedProductBody,
+    PricedProductView,
+    PurchaseInSaleBody,
+    RankedQuery,
+    RankingView,
+    SignedInView,
+)
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
-from web.fields import AnyId, LongText, Moment, Price, Title, read_price
 from web.json import json_response
+from web.leaderboard import totals_page
 from web.limits import limit_logins, limit_signups
 from web.openapi import api_blueprint, reads, refusal
 from web.purchases import REFUSED, TOO_MANY, ask_for
 from web.sale_json import time_status
-from web.schemas import Body, Query, View
 from web.schemas_accounts import LoginBody, SignUpBody
-from web.schemas_reservations import Quantity
 from web.synchronous import wait_seconds
 
 PREFIX = "/api"
@@ -44,100 +54,6 @@ STATUSES = {"UPCOMING": "pending", "LIVE": "active", "PAUSED": "active", "ENDED"
 OTHER_NAMES = {"create_flash_sale": ("/flash-sale", f"{PREFIX}/flash-sale")}
 # At the root this is dialect 000's, which hands over what is meant for us.
 TAKEN = frozenset({"/leaderboard"})
-
-
-def read_discount(value: object) -> Decimal:
-    """Percent, as a JSON number or its text. Raises ValueError."""
-    percent = read_price(value)
-    if percent >= 100:  # noqa: PLR2004 - percent
-        raise ValueError("must be below 100")
-    return percent
-
-
-Discount = Annotated[
-    Decimal,
-    BeforeValidator(read_discount),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}),
-]
-
-
-class PricedProductBody(Body):
-    name: Title
-    description: LongText | None = None
-    price: Price
-
-
-class DiscountSaleBody(Body):
-    """A sale at so many percent below the product's price."""
-
-    product_id: AnyId
-    start_time: Moment
-    end_time: Moment | None = None
-    discount: Discount
-    stock: int | None = Field(default=None, ge=1, le=STOCK_MAX)
-
-
-class PurchaseInSaleBody(Body):
-    flash_sale_id: AnyId
-    quantity: Quantity
-
-
-class RankedQuery(Query):
-    flash_sale_id: AnyId
-
-
-class AccountView(View):
-    id: str
-    name: str
-    email: str
-    role: str
-
-
-class SignedInUserView(View):
-    name: str
-    email: str
-    role: str
-
-
-class SignedInView(View):
-    user: SignedInUserView
-    access_token: str
-
-
-class PricedProductView(View):
-    id: str
-    name: str
-    description: str | None
-    price: float
-
-
-class DiscountSaleView(View):
-    id: str
-    product_id: str
-    start_time: str
-    end_time: str | None
-    discount: float
-    status: str
-
-
-class BoughtInSaleView(View):
-    id: str
-    user_id: str
-    flash_sale_id: str
-    quantity: int
-    purchased_at: str
-
-
-class RankedView(View):
-    rank: int
-    name: str
-    email: str
-    total_purchases: int
-    user_id: str
-
-
-class RankingView(RootModel[list[RankedView]]):
-    model_config = ConfigDict(title="Ranking001")
 
 
 @blueprint.post(
@@ -200,6 +116,8 @@ def create_flash_sale(body: DiscountSaleBody) -> Response:
         total_stock=body.stock,
         starts_at=body.start_time,
         ends_at=body.end_time,
+        max_per_purchase=body.max_per_purchase,
+        max_per_user=body.max_per_user,
     )
     sale_id = sales.create_sale(new, actor_id=current_user().user_id)
     return json_response(_sale_json(get_sale(sale_id), body.discount), 201)
@@ -230,14 +148,19 @@ def purchase_product(body: PurchaseInSaleBody) -> Response:
 )
 @admin_required
 def leaderboard(query: RankedQuery) -> Response:
-    """The first hundred; equals share a rank."""
-    return ranked(query.flash_sale_id)
+    """Up to a thousand, and where there are more, `Link` has the address of the next page; equals share a rank."""
+    return ranked(query.flash_sale_id, query.limit, query.cursor)
 
 
-def ranked(sale_id: int) -> Response:
-    """The ranking of a sale, for admins' eyes. Raises SaleNotFoundError."""
-    get_sale(sale_id)
-    return json_response([_ranked_json(row) for row in by_totals(sale_id, LIMIT_MAX)])
+def ranked(sale_id: int, limit: int, cursor: str | None) -> Response:
+    """A page of the ranking of a sale, for admins' eyes. Raises SaleNotFoundError and InvalidError."""
+    rows, more = totals_page(sale_id, limit, cursor)
+    response = json_response([_ranked_json(row) for row in rows])
+    if more is not None:
+        # A bare list has no room for `meta.nextCursor`: RFC 8288, section 3.
+        query = urlencode({"flashSaleId": sale_id, "limit": limit, "cursor": more})
+        response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+    return response
 
 
 def discounted(price: Decimal | None, percent: Decimal) -> Decimal:
@@ -280,6 +203,7 @@ def _bought_json(record: PurchaseRecord) -> dict[str, Any]:
         "flashSaleId": str(record.sale_id),
         "quantity": record.quantity,
         "purchasedAt": admitted_iso(record),
+        "status": record.status,
     }
 
 

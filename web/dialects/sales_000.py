@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, RootModel
 from models import sales
 from models.catalogue import find_product
 from models.clock import from_ms
+from models.errors import FieldError, InvalidError
 from models.leaderboard import LIMIT_MAX, Row, latest_across_sales
 from models.purchase import Kind, purchase_id
 from models.record import PurchaseRecord
@@ -17,6 +18,7 @@ from web.access import admin_required, login_required, public
 from web.auth import current_user, require_admin
 from web.description import IDEMPOTENCY_KEY, PREFER
 from web.dialects import api_001
+from web.dialects.schemas_001 import RANKED_MAX, RankedView
 from web.dialects.shared import admitted_iso, bare_answer, seconds_iso
 from web.fields import AnyId, Moment
 from web.json import json_response
@@ -46,6 +48,8 @@ class PurchaseProductBody(Body):
 
 class BoardQuery(Query):
     flash_sale_id: AnyId | None = Field(default=None, description="asks in the words of dialect 001, for admins")
+    limit: int | None = Field(default=None, ge=1, le=RANKED_MAX, description="with `flashSaleId` alone")
+    cursor: str | None = Field(default=None, max_length=300, description="with `flashSaleId` alone")
 
 
 class StartedSaleView(View):
@@ -72,7 +76,7 @@ class BoardRowView(View):
     created_at: str
 
 
-class BoardView(RootModel[list[BoardRowView] | list[api_001.RankedView]]):
+class BoardView(RootModel[list[BoardRowView] | list[RankedView]]):
     model_config = ConfigDict(title="Board000")
 
 
@@ -128,7 +132,9 @@ def leaderboard(query: BoardQuery) -> Response:
     """
     if query.flash_sale_id is not None:
         require_admin()
-        return api_001.ranked(query.flash_sale_id)
+        return api_001.ranked(query.flash_sale_id, query.limit or RANKED_MAX, query.cursor)
+    if paged := [name for name in ("limit", "cursor") if getattr(query, name) is not None]:
+        raise InvalidError(fields=[FieldError(name, "needs flashSaleId beside it") for name in paged])
     return json_response([_row_json(row) for row in latest_across_sales(LIMIT_MAX)])
 
 
