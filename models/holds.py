@@ -17,6 +17,7 @@ from models.buyer_months import take_units
 from models.database import database_now, transaction
 from models.errors import ConflictError, NotFoundError
 from models.movement import MovementKind, StockMovement
+from models.product import Product
 from models.purchase import Purchase, Status
 from models.receipts import Claim
 from models.record import PurchaseRecord
@@ -124,7 +125,8 @@ def _expire_holds_of(sale_id: int) -> int:
 
 
 def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str, claim: Claim | None = None) -> PurchaseRecord:
-    """Take a confirmed purchase back; its units can be sold again. An operator's decision.
+    """Take a confirmed purchase back; its units can be sold again, unless its sale or product was archived. An
+    operator's decision.
 
     A `claim` is kept with it: see models/receipts.py. Raises NotFoundError (PURCHASE_NOT_FOUND) and ConflictError
     (NOT_CONFIRMED).
@@ -140,7 +142,7 @@ def refund(sale_id: int, ticket: int, *, actor_id: int, reason: str, claim: Clai
                 f"Only a confirmed purchase can be refunded; this one is {row.status}", code="NOT_CONFIRMED"
             )
         _release(session, sale, [row], Status.REFUNDED, now, actor_id=actor_id, why=reason)
-        if may_reopen(sale, now) and not _has_another_active_sale(session, sale):
+        if may_reopen(sale, now) and _has_its_product(session, sale) and not _has_another_active_sale(session, sale):
             reopen(sale)
         records, snapshot = _finish(session, sale, [row], now)
         take_totals(session, sale_id, row.user_id, row.quantity)
@@ -237,6 +239,16 @@ def _finish(
         row.revision = sale.revision
     session.flush()
     return [PurchaseRecord.of(row) for row in rows], SaleSnapshot.of(sale)
+
+
+def _has_its_product(session: Session, sale: FlashSale) -> bool:
+    """Whether the sale's product is still offered.
+
+    Read without its lock, which comes before a sale's: an archiving that this does not see is one that comes after,
+    and that leaves a live sale as it is.
+    """
+    found = session.scalar(select(Product.id).where(Product.id == sale.product_id, Product.archived_at.is_(None)))
+    return found is not None
 
 
 def _has_another_active_sale(session: Session, sale: FlashSale) -> bool:

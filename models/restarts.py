@@ -36,7 +36,7 @@ def restart_sale(sale_id: int, *, actor_id: int | None, now: datetime | None = N
     """
     with one_active_sale_a_product(), transaction() as session:
         series, product = _lock_both(session, sale_id)
-        old = lock_sale(session, sale_id)
+        old = lock_sale(session, sale_id, in_sight=True)
         moment = now or database_now(session)
         if old.state == SaleState.SCHEDULED and old.starts_at > moment:
             raise ConflictError("The sale has not started", code="NOT_STARTED", data={"startsAt": old.starts_at})

@@ -8,12 +8,14 @@ from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from models.database import transaction
+from models.errors import InvalidError
 from models.product import Product
 from models.replica import read_lately
 from models.sale import FlashSale, SaleState
 from models.sale_rules import SaleNotFoundError
 from models.snapshot import SaleSnapshot
 
+# So many sales may lie before a page: PostgreSQL walks past every one of them.
 OFFSET_MAX = 100_000
 LIVE_MAX = 100
 SORTS = {
@@ -65,7 +67,7 @@ def get_sale(sale_id: int) -> FlashSale:
 
 
 def list_sales(wanted: SaleFilter) -> tuple[list[FlashSale], int]:
-    """A page of sales with their products, and how many there are in all."""
+    """A page of sales with their products, and how many there are in all. Raises InvalidError (page)."""
     conditions = _conditions(wanted)
     column = SORTS[wanted.sort_by]
     order = column.desc().nulls_last() if wanted.descending else column.asc().nulls_last()
@@ -74,7 +76,7 @@ def list_sales(wanted: SaleFilter) -> tuple[list[FlashSale], int]:
         .where(*conditions)
         .order_by(order, FlashSale.id.desc())
         .limit(wanted.limit)
-        .offset(min((wanted.page - 1) * wanted.limit, OFFSET_MAX))
+        .offset(_offset(wanted))
     )
 
     def ask(session: Session) -> tuple[list[FlashSale], int]:
@@ -82,6 +84,15 @@ def list_sales(wanted: SaleFilter) -> tuple[list[FlashSale], int]:
         return list(session.scalars(query)), total
 
     return read_lately(ask)
+
+
+def _offset(wanted: SaleFilter) -> int:
+    """How many sales lie before the page."""
+    page_max = OFFSET_MAX // wanted.limit + 1
+    if wanted.page > page_max:
+        narrow = "narrow the list with its filters to see the others"
+        raise InvalidError.field("page", f"must be at most {page_max} with {wanted.limit} to a page: {narrow}")
+    return (wanted.page - 1) * wanted.limit
 
 
 def live_sales() -> list[FlashSale]:

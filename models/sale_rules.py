@@ -15,13 +15,14 @@ class SaleNotFoundError(NotFoundError):
     message = "Flash sale not found"
 
 
-def lock_sale(session: Session, sale_id: int) -> FlashSale:
+def lock_sale(session: Session, sale_id: int, *, in_sight: bool = False) -> FlashSale:
     """The sale's row under its lock: what must be held to change its stock. Waits at most `lock_timeout`.
 
+    With `in_sight`, an archived sale is not found; what was bought and is held in it is still changed without.
     Raises SaleNotFoundError, and HistoryArchivedError: what a change would rest on is no longer here.
     """
     sale = session.scalar(select(FlashSale).where(FlashSale.id == sale_id).with_for_update())
-    if sale is None:
+    if sale is None or (in_sight and sale.archived_at is not None):
         raise SaleNotFoundError
     refuse_archived(session, sale)
     return sale
@@ -41,9 +42,10 @@ def end_if_sold_out(sale: FlashSale) -> None:
 
 
 def may_reopen(sale: FlashSale, now: datetime) -> bool:
-    """Whether a sale that ended by selling out has units again, and time left to sell them."""
+    """Whether a sale that ended by selling out, and was not archived, has units again, and time left to sell them."""
     return (
-        sale.state == SaleState.ENDED
+        sale.archived_at is None
+        and sale.state == SaleState.ENDED
         and sale.end_reason == EndReason.SOLD_OUT
         and sale.sold < sale.total_stock
         and (sale.ends_at is None or sale.ends_at > now)

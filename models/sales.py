@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.announce import tell
+from models.clock import to_iso
 from models.database import database_now, transaction
 from models.errors import ConflictError, InvalidError, NotFoundError
 from models.movement import MovementKind, StockMovement
@@ -76,10 +77,11 @@ def one_active_sale_a_product() -> Iterator[None]:
 def changing(sale_id: int) -> Iterator[Change]:
     """Lock a sale, let the block change it, count the change, commit, and tell everyone.
 
-    Raises SaleNotFoundError, and ActiveSaleExistsError where the change would make a second active sale.
+    Raises SaleNotFoundError, also for an archived one, and ActiveSaleExistsError where the change would make a second
+    active sale.
     """
     with one_active_sale_a_product(), transaction() as session:
-        sale = lock_sale(session, sale_id)
+        sale = lock_sale(session, sale_id, in_sight=True)
         now = database_now(session)
         yield Change(session, sale, now)
         touch(sale, now)
@@ -131,8 +133,9 @@ def create_sale(new: NewSale, *, actor_id: int | None) -> int:
 def patch_sale(sale_id: int, changes: Mapping[str, Any], *, actor_id: int | None) -> None:
     """Change the named fields of a sale (names of FlashSale, and `active`).
 
-    Stock can be raised at any time and lowered only to what is sold and held. Raises SaleNotFoundError, InvalidError
-    with the field, ConflictError (SALE_STARTED, SALE_CANCELLED), ActiveSaleExistsError.
+    Stock can be raised at any time and lowered only to what is sold and held; a time that is the same as it is shown
+    stays. Raises SaleNotFoundError, InvalidError with the field, ConflictError (SALE_STARTED, SALE_CANCELLED),
+    ActiveSaleExistsError.
     """
     with changing(sale_id) as change:
         sale = change.sale
@@ -144,9 +147,8 @@ def patch_sale(sale_id: int, changes: Mapping[str, Any], *, actor_id: int | None
         if "active" in changes:
             sale.paused = not changes["active"]
         if "flash_price" in changes:
-            sale.flash_price = _checked_price(sale.original_price, changes["flash_price"])
-        if "starts_at" in changes or "ends_at" in changes:
-            _change_times(change, changes)
+            sale.flash_price = _checked_price(sale.original_price, changes["flash_price"], "sale", "original price")
+        _change_times(change, changes)
         if "total_stock" in changes:
             restock(change, changes["total_stock"], actor_id, "total stock was changed")
 
@@ -195,7 +197,10 @@ def end_sale(sale_id: int) -> None:
 
 
 def cancel_sale(sale_id: int) -> None:
-    """Call a sale off: nothing more is sold, waiting requests are rejected; what was sold stays sold."""
+    """Call a sale off: nobody gets in any more, and waiting requests are rejected.
+
+    What was sold stays sold, and a hold is a promise: until it runs out it can be checked out.
+    """
     with changing(sale_id) as change:
         _check_not_over(change.sale)
         change.sale.state = SaleState.CANCELLED
@@ -203,7 +208,12 @@ def cancel_sale(sale_id: int) -> None:
 
 
 def archive_sale(sale_id: int) -> None:
-    """Take a sale out of sight. Its purchases and movements are history and are never erased."""
+    """Take a sale out of sight, and call it off if it is not over: for its holds see `cancel_sale`.
+
+    Its purchases and movements are history and are never erased. The gate says that it is over for as long as Redis
+    remembers it, and not that it is unknown: a retry has its first answer there. Raises SaleNotFoundError for one that
+    was archived before.
+    """
     with changing(sale_id) as change:
         if change.sale.state in (SaleState.SCHEDULED, SaleState.LIVE):
             change.sale.state = SaleState.CANCELLED
@@ -236,9 +246,12 @@ def end_overdue(session: Session, product_id: int, now: datetime) -> None:
 
 def _change_times(change: Change, changes: Mapping[str, Any]) -> None:
     sale, now = change.sale, change.now
-    starts_at = changes.get("starts_at", sale.starts_at)
-    ends_at = changes.get("ends_at", sale.ends_at)
-    if starts_at != sale.starts_at and sale.state != SaleState.SCHEDULED:
+    given = {name: changes[name] for name in ("starts_at", "ends_at") if name in changes}
+    moved = {name: moment for name, moment in given.items() if not _is_as_shown(getattr(sale, name), moment)}
+    if not moved:
+        return
+    starts_at, ends_at = moved.get("starts_at", sale.starts_at), moved.get("ends_at", sale.ends_at)
+    if "starts_at" in moved and sale.state != SaleState.SCHEDULED:
         raise ConflictError("The sale has started: its start cannot be moved", code="SALE_STARTED")
     _check_times(starts_at, ends_at, now)
     sale.starts_at, sale.ends_at = starts_at, ends_at
@@ -247,6 +260,11 @@ def _change_times(change: Change, changes: Mapping[str, Any]) -> None:
     elif sale.state == SaleState.ENDED and sale.end_reason == EndReason.TIME_ENDED:
         reopen(sale)
         end_if_sold_out(sale)
+
+
+def _is_as_shown(kept: datetime | None, given: datetime | None) -> bool:
+    """Whether a time says what clients were shown: they never see the microseconds that are kept."""
+    return (kept and to_iso(kept)) == (given and to_iso(given))
 
 
 def _check_times(starts_at: datetime, ends_at: datetime | None, now: datetime) -> None:
@@ -266,14 +284,14 @@ def _check_stock(total_stock: int) -> None:
 def _flash_price(product: Product, asked: Decimal | None) -> Decimal | None:
     if asked is None:
         return product.price
-    return _checked_price(product.price, asked)
+    return _checked_price(product.price, asked, "product", "price")
 
 
-def _checked_price(original: Decimal | None, asked: Decimal) -> Decimal:
+def _checked_price(original: Decimal | None, asked: Decimal, whose: str, name: str) -> Decimal:
     if original is None:
-        raise InvalidError.field("flashPrice", "the product has no price to be below")
+        raise InvalidError.field("flashPrice", f"the {whose} has no {name} to be below")
     if asked >= original:
-        raise InvalidError.field("flashPrice", f"must be below the product's price of {original}")
+        raise InvalidError.field("flashPrice", f"must be below the {whose}'s {name} of {original}")
     return asked
 
 

@@ -28,6 +28,8 @@ class SaleSnapshot:
     max_per_user: int | None
     settled_through: int
     dedicated: bool
+    # Out of sight. Absent from what an older process wrote.
+    archived: bool = False
 
     @property
     def remaining(self) -> int:
@@ -54,6 +56,7 @@ class SaleSnapshot:
             max_per_user=sale.max_per_user,
             settled_through=sale.settled_through,
             dedicated=sale.dedicated,
+            archived=sale.archived_at is not None,
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -62,7 +65,7 @@ class SaleSnapshot:
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
         """The snapshot from its JSON; fields that a newer process added are passed over."""
-        return cls(**{name: wire[name] for name in FIELDS})
+        return cls(**{name: wire[name] for name in _fields_of(wire)})
 
     def to_view(self) -> dict[str, str | int]:
         """The fields of the gate's view; the empty string stands for None."""
@@ -72,7 +75,8 @@ class SaleSnapshot:
     @classmethod
     def from_view(cls, sale_id: int, view: Mapping[str, str]) -> Self:
         """The snapshot from the gate's view. Raises LookupError and ValueError for what `to_view` did not write."""
-        return cls(sale_id=sale_id, **{name: _read(name, view[name]) for name in FIELDS if name != "sale_id"})
+        read = {name: _read(name, view[name]) for name in _fields_of(view) if name != "sale_id"}
+        return cls(sale_id=sale_id, **read)
 
 
 FIELDS = tuple(field.name for field in fields(SaleSnapshot))
@@ -81,8 +85,14 @@ VIEW_READERS: Mapping[str, Callable[[str], Any]] = {
     "end_reason": EndReason,
     "paused": lambda text: bool(int(text)),
     "dedicated": lambda text: bool(int(text)),
+    "archived": lambda text: bool(int(text)),
 }
 MAY_BE_NONE = frozenset({"end_reason", "ends_ms", "max_per_purchase", "max_per_user"})
+MAY_BE_ABSENT = frozenset({"archived"})
+
+
+def _fields_of(written: Mapping[str, Any]) -> list[str]:
+    return [name for name in FIELDS if name in written or name not in MAY_BE_ABSENT]
 
 
 def _read(name: str, text: str) -> Any:

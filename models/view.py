@@ -29,12 +29,11 @@ def sale_as_told(sale_id: int, revision: int) -> SaleSnapshot:
 
     The view is renewed and the news are published in one step (models/announce.lua): whoever listens to the news, and
     then reads it, misses nothing. A view may be older than what was told before: after Redis was restored from an older
-    copy. Raises SaleNotFoundError, and what PostgreSQL raises where it is asked and away.
+    copy. Raises SaleNotFoundError, also for an archived one, and what PostgreSQL raises where it is asked and away.
     """
-    view = view_of(sale_id)
-    if view is not None and view.revision >= revision:
-        return view
-    found = snapshots_of([sale_id])
-    if not found:
+    sale = view_of(sale_id)
+    if sale is None or sale.revision < revision:
+        sale = next(iter(snapshots_of([sale_id])), None)
+    if sale is None or sale.archived:
         raise SaleNotFoundError
-    return found[0]
+    return sale

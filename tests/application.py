@@ -9,6 +9,7 @@ from models.settings import Settings
 from web.app import create_app
 from web.fresh import answers
 from web.limits import limiter
+from web.waiting import waiters
 
 SETS_MAX = 16
 
@@ -18,6 +19,8 @@ def application() -> OpenAPI:
     limiter._storage_dead = False
     # What was kept for a crowd is of a sale that may have the same id.
     answers().forget()
+    # And so are the outcomes that were heard of.
+    waiters().missed()
     return _made(tuple(os.environ.get(name.upper()) for name in Settings.model_fields))
 
 

@@ -27,7 +27,10 @@ _counted: dict[int, _Counted] = {}
 
 
 def audit_of(sale_id: int, *, fresh: bool) -> Audit:
-    """The recount of a sale: now if `fresh`, else one that may be a second old. Raises SaleNotFoundError."""
+    """The recount of a sale: now if `fresh`, else one that may be a second old. Raises SaleNotFoundError.
+
+    Of a sale that was taken out of sight too: its books are kept, and can be held to account.
+    """
     known = _counted.get(sale_id)
     if known is not None and known.is_good and not fresh:
         return known.audit

@@ -1,6 +1,7 @@
 """A sale as clients see it. Every answer about a sale carries the server's time, for the client's countdown."""
 
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from models.audit import Audit
@@ -19,7 +20,7 @@ def sale_json(sale: FlashSale) -> dict[str, Any]:
         "productId": str(sale.product_id),
         "originalPrice": sale.original_price,
         "flashPrice": sale.flash_price,
-        "discount": None if sale.discount is None else round(sale.discount, 1),
+        "discount": _discount(sale),
         "currency": sale.currency,
         "totalStock": sale.total_stock,
         "soldCount": sale.sold,
@@ -43,6 +44,14 @@ def sale_json(sale: FlashSale) -> dict[str, Any]:
         "product": _product_json(sale.product),
         "serverTime": to_iso(moment),
     }
+
+
+def _discount(sale: FlashSale) -> Decimal | None:
+    """In percent, half up. From the prices: the column was rounded already."""
+    if sale.original_price is None or sale.flash_price is None:
+        return None
+    percent = (sale.original_price - sale.flash_price) * 100 / sale.original_price
+    return percent.quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def time_status(sale: FlashSale, moment: datetime) -> str:

@@ -33,7 +33,8 @@ INNER = {"start_time": "starts_at", "end_time": "ends_at", "is_active": "active"
 @blueprint.get("", summary="A page of sales", responses={200: PageEnvelope[SaleView]})
 @public
 def list_all(query: SaleListQuery) -> Response:
-    """`status` filters by the clock; `sortBy` names a field of a sale."""
+    """`status` filters by the clock; `sortBy` names a field of a sale. At most 100,000 sales may lie before a page: to
+    see the others, narrow the list with its filters."""
     wanted = SaleFilter(
         page=query.page,
         limit=query.limit,
@@ -53,6 +54,7 @@ def list_all(query: SaleListQuery) -> Response:
 @public
 @kept_fresh
 def list_live() -> Response:
+    """At most a hundred; `GET /api/flash-sales?status=LIVE` has all of them by page."""
     return ok([sale_json(sale) for sale in live_sales()], "Live flash sales retrieved successfully")
 
 
@@ -89,7 +91,8 @@ def create(body: NewSaleBody) -> Response:
 @blueprint.patch("/<id:sale_id>", summary="Change a sale", responses=CHANGED)
 @admin_required
 def patch(path: SalePath, body: SalePatchBody) -> Response:
-    """Stock can be raised at any time, and lowered to what is sold and held."""
+    """Stock can be raised at any time, and lowered to what is sold and held. A time that is sent back as it was shown
+    stays as it is."""
     given = body.given()
     nulls = [name for name, value in given.items() if value is None and name not in NULLABLE]
     if nulls:
@@ -105,7 +108,8 @@ def patch(path: SalePath, body: SalePatchBody) -> Response:
 @blueprint.delete("/<id:sale_id>", summary="Take a sale out of sight", responses=HIDDEN)
 @admin_required
 def delete(path: SalePath) -> Response:
-    """It ends at once; its purchases are history and are never erased."""
+    """It ends at once, and is no longer found; its purchases are history and are never erased. Whoever holds units may
+    check them out until their hold runs out."""
     shown = sale_json(get_sale(path.sale_id))
     sales.archive_sale(path.sale_id)
     return ok(shown, "Flash sale deleted successfully")
@@ -137,7 +141,8 @@ def end(path: SalePath) -> Response:
 @blueprint.post("/<id:sale_id>/cancel", summary="Call a sale off", responses=CHANGED)
 @admin_required
 def cancel(path: SalePath) -> Response:
-    """Waiting requests are rejected; what was sold stays sold."""
+    """Nobody gets in any more, and waiting requests are rejected; what was sold stays sold. Whoever holds units may
+    check them out until their hold runs out."""
     sales.cancel_sale(path.sale_id)
     return _sale(path.sale_id, "Flash sale cancelled")
 
@@ -157,7 +162,8 @@ def wake(path: SalePath) -> Response:
 )
 @public
 def audit(path: SalePath) -> Response:
-    """The proof that not a unit too many was sold: for everybody to see. Admins always get a fresh count."""
+    """The proof that not a unit too many was sold: for everybody to see, also of a deleted sale, whose books are kept.
+    Admins always get a fresh count."""
     user = optional_user()
     found = audit_of(path.sale_id, fresh=user is not None and user.is_admin)
     return ok(audit_json(found), "The counts agree" if found.agrees else "The counts do not agree")

@@ -91,7 +91,7 @@ NOT_PLAIN = [
     ({"QUERY_STRING": "wait=0&wait=0"}, 200),
     ({"QUERY_STRING": "wait=0&page=1"}, None),
     ({"QUERY_STRING": "a=%00"}, 400),
-    ({"PATH_INFO": "/api/purchases/{sale}-{ticket}/"}, 404),
+    ({"PATH_INFO": "/api/purchases/{sale}-{ticket}/"}, 200),
     ({"PATH_INFO": "/api/purchases/0{sale}-{ticket}"}, 200),
     ({"PATH_INFO": "/api/purchases/{sale}-0"}, 404),
     ({"PATH_INFO": "/api/purchases/{sale}"}, 404),

@@ -13,7 +13,9 @@ from models.database import transaction
 from models.errors import DomainError
 from models.gate import admit
 from models.purchase import Kind, Purchase
-from models.sales import ActiveSaleExistsError, NewSale, create_sale
+from models.sale_queries import get_sale
+from models.sale_rules import SaleNotFoundError, lock_sale, touch
+from models.sales import ActiveSaleExistsError, NewSale, archive_sale, create_sale
 from models.settle import settle_turn
 
 UNITS = 50
@@ -146,6 +148,32 @@ def test_two_sales_of_one_product_made_at_once_are_one_sale(make_product):
 
     assert sum(isinstance(one, int) for one in made) == 1
     assert made.count(ActiveSaleExistsError.code) == 7
+
+
+def test_of_those_who_delete_one_sale_at_once_the_first_does_and_the_others_find_none(make_sale, sale_row):
+    sale = make_sale()
+
+    deleted = together(8, lambda _: archive_sale(sale.id))
+
+    assert deleted.count(None) == 1
+    assert deleted.count(SaleNotFoundError.code) == 7
+    assert sale_row(sale.id).revision == sale.revision + 1
+
+
+def test_control_a_sale_that_is_looked_at_before_it_is_locked_is_deleted_twice(make_sale, sale_row):
+    sale = make_sale()
+    both_have_looked = Barrier(2)
+
+    def delete(_):
+        get_sale(sale.id)
+        both_have_looked.wait(5)
+        with transaction() as session:
+            row = lock_sale(session, sale.id)
+            row.archived_at = row.starts_at
+            touch(row, row.starts_at)
+
+    assert together(2, delete) == [None, None]
+    assert sale_row(sale.id).revision == sale.revision + 2
 
 
 def _sale_of(product):

@@ -23,6 +23,7 @@ SNAPSHOTS = st.builds(
     max_per_user=st.none() | COUNTS,
     settled_through=COUNTS,
     dedicated=st.booleans(),
+    archived=st.booleans(),
 )
 
 

@@ -34,7 +34,7 @@ blueprint = desk_blueprint("sales", "/sales")
 COMMON = (
     Input("title", "Title", required=True),
     Input("description", "Description", "long"),
-    Input("flashPrice", "Flash price", "price", "Below the product's own"),
+    Input("flashPrice", "Flash price", "price", "Below the original price"),
     Input("totalStock", "Total stock", "number", "Units; raised at any time, lowered to what is sold and held"),
     Input("startTime", "Starts (UTC)", "moment", required=True),
     Input("endTime", "Ends (UTC)", "moment", "Empty: when it is sold out"),
@@ -74,7 +74,7 @@ QUESTIONS = {
     ),
     "cancel": (
         "Call {title} off?",
-        "Nothing more of it is sold, and whoever waits in line is rejected. A sale that was called off stays so.",
+        "Nobody else gets in, whoever waits in line is rejected, and who holds units may still buy them. It stays so.",
         "Call it off",
     ),
     "restart": (
