@@ -21,7 +21,7 @@ from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 150
-REFUSAL_SECONDS_MAX = 60
+REFUSAL_SECONDS_MAX = 20
 PLAIN = {
     "web": ("-m", "granian", "--interface", "wsgi", "--host", LOOPBACK, "--port", "{port}", "--no-ws", "wsgi:app"),
 }

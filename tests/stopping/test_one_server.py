@@ -72,7 +72,7 @@ def test_without_our_server_around_it_the_connection_just_ends(server):
         except (http.client.HTTPException, OSError):
             return
         except StillAnsweringError:
-            process.process.kill()
+            process.end()
         else:
             pytest.fail(f"it says that it stops: {refused}")
     pytest.fail("it never stopped")
