@@ -9,8 +9,8 @@ KILLED_SECONDS_MAX = 5
 
 
 def end(process: subprocess.Popen[bytes], seconds_max: float = 60) -> None:
-    """Ask a process to end; kill it, with all that it started, if it has not within `seconds_max`. One that has ended is
-    left alone."""
+    """Ask a process to end; kill it, with all that it started, if it has not within `seconds_max`. One that has ended
+    is left alone."""
     process.terminate()
     try:
         process.wait(seconds_max)
