@@ -23,7 +23,7 @@ from redis.exceptions import (
 
 from models.gateline import Copies, GateLines, NotSentError
 from models.redisclient import REDIS_AWAY
-from models.rediscluster import ClusterAwayError, ClusterClient
+from models.rediscluster import PAUSE_SECONDS_MAX, ClusterAwayError, ClusterClient
 from models.settings import settings
 
 log = structlog.get_logger()
@@ -32,7 +32,6 @@ log = structlog.get_logger()
 DID_NOT_RUN = (NotSentError, SlotNotCoveredError, BusyLoadingError, TryAgainError, ClusterDownError)
 # How often a command that did not run is sent again, if there is time: a slot moves once, seldom twice.
 TRIES_MAX = 12
-PAUSE_SECONDS_MAX = 0.1
 # The nodes are asked who has which keys at most so often, however many find that they do not know.
 LEARN_SECONDS = 0.1
 

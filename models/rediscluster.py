@@ -6,6 +6,7 @@ told as them, so that whoever can do without one Redis can do without a shard of
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from redis.retry import Retry
 from models.redisurl import parse_cluster
 
 T = TypeVar("T")
+
+# Before a question is asked again, at most: all who failed at once do not come back at once.
+PAUSE_SECONDS_MAX = 0.1
 
 # The cluster cannot be reached, has nobody for these keys, or has not yet found out who that is.
 UNSETTLED = (RedisClusterException, ClusterError, TryAgainError, AskError, OSError)
@@ -75,6 +79,7 @@ class ClusterClient(RedisCluster):
                         raise
                     if self.get_default_node() == asked_of_any:  # type: ignore[no-untyped-call]
                         self.replace_default_node()
+                    time.sleep(random.uniform(0, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> "_Pipeline":
         made = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]

@@ -68,6 +68,7 @@ def _greet(listener: SocketListener, sale: SaleSnapshot, since: int | None) -> N
     if since is not None and since > sale.revision:
         # PostgreSQL was asked as well: the shop was put back from a copy that is older than what this client saw.
         _tell_missed(listener, sale, since)
+        _tell_own_purchases(listener, sale.sale_id, 0)
     elif since is not None and since < sale.revision:
         _replay(listener, sale, since)
         _tell_own_purchases(listener, sale.sale_id, since)

@@ -143,6 +143,15 @@ class Waiters:
             self._forget(sale_id, ticket, wait)
             places.release()
 
+    async def look(self, trips: Trips, look: Callable[[], PurchaseRecord | None]) -> tuple[bool, PurchaseRecord | None]:
+        """Whether there was room to look, and what was found: whoever looks holds a thread, and a connection."""
+        if not self._looks.acquire(blocking=False):
+            return False, None
+        try:
+            return True, await trips.aside(look)
+        finally:
+            self._looks.release()
+
     async def _wait(
         self, trips: Trips, wait: _Wait, end: float, look: Callable[[], PurchaseRecord | None]
     ) -> PurchaseRecord | None:
@@ -151,16 +160,10 @@ class Waiters:
             await wait.bell.heard(min(left, pause))
             if wait.record is not None:
                 return wait.record
-            if self._looks.acquire(blocking=False):
-                try:
-                    record = await trips.aside(look)
-                finally:
-                    self._looks.release()
-                if record is not None and record.is_settled:
-                    return record
-                pause = NEXT_LOOK_SECONDS
-            else:
-                pause = random.uniform(*LOOK_LATER_SECONDS)  # noqa: S311 - a pause
+            has_looked, record = await self.look(trips, look)
+            if record is not None and record.is_settled:
+                return record
+            pause = NEXT_LOOK_SECONDS if has_looked else random.uniform(*LOOK_LATER_SECONDS)  # noqa: S311 - a pause
             if self._leaving:
                 return None
         return None

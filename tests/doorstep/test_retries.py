@@ -1,6 +1,7 @@
 """A second try under the same key, when the first has its outcome: told, also where nobody prefers to wait."""
 
 import json
+from threading import Semaphore
 
 import pytest
 
@@ -8,6 +9,7 @@ from models.holds import refund
 from models.settle import settle_turn
 from tests.doorstep.looking import told
 from tests.doorstep.sides import bearer, units
+from web.waiting import waiters
 
 
 @pytest.fixture
@@ -66,3 +68,13 @@ def test_one_that_was_refunded_is_told_so(again, make_sale, make_user):
     refund(sale.id, 1, actor_id=make_user(role="admin").id, reason="torn")
 
     assert told(again(sale)) == (201, "refunded")
+
+
+def test_one_that_finds_no_room_to_look_is_told_its_place_at_once(again, make_sale, monkeypatch):
+    """Thousands may ask again while PostgreSQL says nothing: they take neither its connections nor threads."""
+    sale = make_sale()
+    again(sale)
+    settle_turn(sale.id)
+    monkeypatch.setattr(waiters(), "_looks", Semaphore(0))
+
+    assert told(again(sale)) == (202, "queued")
