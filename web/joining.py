@@ -16,7 +16,6 @@ from models.purchases import changed_since
 from models.record import PurchaseRecord
 from models.snapshot import SaleSnapshot
 from models.view import sale_as_told
-from web.dialects.socket_001 import knows_no_state
 from web.hub import hub, settled_frame
 from web.listener import Joined, SocketListener, frame
 
@@ -27,8 +26,10 @@ POOL_TRIES = 5
 POOL_PAUSE_SECONDS = 0.5
 
 
-def join_sale(listener: SocketListener, sale_id: int, since: int | None) -> None:
+def join_sale(listener: SocketListener, sale_id: int, since: int | None, *, knows_state: bool = True) -> None:
     """Show a sale to a client that last saw revision `since` of it (None: never), and let it hear what comes.
+
+    One that does not read the sale's state, and comes when the sale is over, is told so by `flashSaleEnded`.
 
     Raises SaleNotFoundError, and what PostgreSQL and Redis raise where they are needed and away: it has not joined then
     and may try again.
@@ -36,7 +37,7 @@ def join_sale(listener: SocketListener, sale_id: int, since: int | None) -> None
     hub().leave(listener, sale_id)
     joined = hub().join(listener, sale_id)
     try:
-        is_there = _catch_up(listener, joined, sale_id, since)
+        is_there = _catch_up(listener, joined, sale_id, since, knows_state=knows_state)
     except BaseException:
         hub().leave(listener, sale_id)
         raise
@@ -45,11 +46,14 @@ def join_sale(listener: SocketListener, sale_id: int, since: int | None) -> None
         listener.drop()
 
 
-def _catch_up(listener: SocketListener, joined: Joined, sale_id: int, since: int | None) -> bool:
+def _catch_up(listener: SocketListener, joined: Joined, sale_id: int, since: int | None, *, knows_state: bool) -> bool:
     """Read only after the hub listens for this client: what is told from now on either was read, or is heard."""
     silences = hub().silences
     shown = first = sale_as_told(sale_id, max(since or 0, hub().revision_told(sale_id)))
     _greet(listener, first, since)
+    if first.is_over and since is None and not knows_state:
+        ended = {"flashSaleId": str(sale_id), "reason": first.end_reason, "seq": first.revision}
+        listener.catch_up([frame("flashSaleEnded", ended)])
     for _ in range(CATCH_UP_TRIES):
         if hub().is_caught_up(joined, shown):
             if hub().silences != silences:
@@ -76,9 +80,6 @@ def _greet(listener: SocketListener, sale: SaleSnapshot, since: int | None) -> N
     state = {"state": sale.state, "paused": sale.paused, "settledThrough": sale.settled_through}
     whole = {**event.data, **state, **times_of(sale), "serverTime": to_iso(now())}
     listener.catch_up([frame(event.name, whole)])
-    if sale.is_over and since is None and knows_no_state():
-        ended = {"flashSaleId": str(sale.sale_id), "reason": sale.end_reason, "seq": sale.revision}
-        listener.catch_up([frame("flashSaleEnded", ended)])
 
 
 def _replay(listener: SocketListener, sale: SaleSnapshot, since: int) -> None:

@@ -50,13 +50,13 @@ def init_sockets(app: Flask) -> None:
 @sock.route("/ws")
 def ws(connection: Server) -> None:
     """Anyone may watch a sale; who they are decides whose purchases they hear of."""
-    Session(connection, login_required=False).run()
+    Session(connection, is_old=False).run()
 
 
 @sock.route("/")
 def ws_at_the_root(connection: Server) -> None:
     """As old clients know it: a token in the handshake, or in an `authenticate` frame, before anything else."""
-    Session(connection, login_required=True).run()
+    Session(connection, is_old=True).run()
 
 
 class RefusedFrameError(Exception):
@@ -69,11 +69,11 @@ class RefusedFrameError(Exception):
 
 
 class Session:
-    """One client's conversation."""
+    """One client's conversation. An old client says who it is before anything else, and reads no sale's state."""
 
-    def __init__(self, connection: Server, *, login_required: bool) -> None:
+    def __init__(self, connection: Server, *, is_old: bool) -> None:
         self._connection = connection
-        self._login_required = login_required
+        self._is_old = is_old
         bound(connection)
         self._listener = SocketListener(connection, parse_address(client_address()))
         self._allowance = float(FRAMES_BURST)
@@ -126,8 +126,8 @@ class Session:
 
     def _refuse(self, error: Exception) -> None:
         code, message = _explain(error)
-        if self._login_required and code == "UNAUTHORIZED":
-            # Old clients know these words alone (reference 001, step 7.4).
+        if self._is_old and code == "UNAUTHORIZED":
+            # They know these words alone (reference 001, step 7.4).
             message = UNAUTHORIZED_ACCESS
         self._listener.send_error(code, message)
 
@@ -138,11 +138,11 @@ class Session:
         return self._listener.identity.user_id if self._listener.identity else None
 
     def _join(self, sale_id: int, since: int | None) -> None:
-        if self._login_required and self._listener.identity is None:
+        if self._is_old and self._listener.identity is None:
             raise RefusedFrameError("UNAUTHORIZED", UNAUTHORIZED_ACCESS)
         if sale_id not in self._listener.joined and len(self._listener.joined) >= JOINED_MAX:
             raise RefusedFrameError("TOO_MANY_SALES", f"At most {JOINED_MAX} sales at a time")
-        join_sale(self._listener, sale_id, since)
+        join_sale(self._listener, sale_id, since, knows_state=not self._is_old)
 
     def _count_frame(self) -> None:
         moment = time.monotonic()
