@@ -16,6 +16,7 @@ from models.logs import configure_logging, name_lines
 from models.redisclient import REDIS_AWAY
 from models.sale_rules import SaleNotFoundError
 from models.settings import settings
+from models.taking_over import BusyError
 from worker.app import app
 from worker.messages import be_tolerant
 
@@ -49,7 +50,8 @@ def _tell_metrics(**_: Any) -> None:
 def _warm_up(**_: Any) -> None:
     """Connect and compile before the first buyer comes, not while they wait."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    with suppress(SaleNotFoundError, SQLAlchemyError, *REDIS_AWAY):
+    # Processes that begin together do this together: whoever finds another at it has connected and compiled by then.
+    with suppress(SaleNotFoundError, BusyError, SQLAlchemyError, *REDIS_AWAY):
         commit_batch(NO_SALE, 1, None, lambda *_: None)
     # What is loaded stays: a batch makes thousands of objects, and each search for garbage went through all the rest.
     gc.collect()
